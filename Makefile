@@ -1,0 +1,28 @@
+# Each target is a command that a person could type; the first one installs what is missing.
+PYTHON_ENV = .venv/bin/python
+.DEFAULT_GOAL = demo
+.PHONY: demo test test-slow lint bench gpu clean
+
+.venv/.installed: install.sh pyproject.toml constraints.txt
+	./install.sh
+
+demo: .venv/.installed
+	$(PYTHON_ENV) -m harness +sweep=workers
+
+test: .venv/.installed
+	$(PYTHON_ENV) -m pytest -q
+
+test-slow: .venv/.installed
+	$(PYTHON_ENV) -m pytest -q -m "slow and not gpu"
+
+lint: .venv/.installed
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+bench: .venv/.installed
+	$(PYTHON_ENV) -m pytest -q tests/bench --benchmark-only
+
+gpu: .venv/.installed
+	$(PYTHON_ENV) -m pytest -q -m gpu
+
+clean:
+	rm -rf .venv

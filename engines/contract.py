@@ -1,0 +1,103 @@
+"""What an engine must offer: components made of stages through which pieces flow. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class NotApplicable(Exception):
+    """The configuration is well-formed but cannot be run here; the point becomes a `skipped` row with this text."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request, text to video.
+
+    index       counts from 0 over the whole point
+    num_tokens  GPT tokens to force with random weights; None lets a real model stop by itself
+    portrait    image file, shown at `width` x `height` px
+    output      MP4 file to write
+    """
+
+    index: int
+    text: str
+    language: str
+    voice: str
+    portrait: str
+    width: int
+    height: int
+    output: str
+    seed: int
+    num_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What flows between stages.
+
+    kind   text, latents, audio, features, motion, keypoints, feature_3d, crop, frame or video; the executor
+           looks at `audio` and `frame` for the time to the first of each, and at nothing else
+    data   for audio: float32 mono samples in [-1, 1]; otherwise private to the component
+    count  how much it holds, in the stage's own unit (tokens, samples, frames)
+    rate   samples per second where kind is audio
+    """
+
+    kind: str
+    data: Any
+    count: int = 1
+    rate: int = 0
+
+
+class Stage(Protocol):
+    """One named step for one job. The executor calls feed for each piece in order, then flush once.
+
+    Both return iterators; work may be done lazily, inside next(). A stage times nothing itself.
+    """
+
+    name: str
+
+    def feed(self, piece: Piece) -> Iterator[Piece]: ...
+
+    def flush(self) -> Iterator[Piece]: ...
+
+
+class DeviceTimer(Protocol):
+    """Time stamps on the device's own queue, so that a stage's GPU time needs no synchronise per stage."""
+
+    def mark(self) -> Any: ...
+
+    def elapsed_ns(self, start: Any, end: Any) -> int: ...
+
+    def synchronize(self) -> None: ...
+
+
+class Component(Protocol):
+    """A model with its stages. The constructor takes the group's keys of conf/ and checks them; it loads nothing.
+
+    load and warm_up are called once, in this order, in the thread that will own the component unless the
+    executor shares it. Raises ValueError for a wrong setting, NotApplicable for what cannot run here.
+    """
+
+    timer: DeviceTimer | None
+
+    def load(self) -> None: ...
+
+    def warm_up(self, job: Job) -> None: ...
+
+    def stages(self, job: Job) -> Sequence[Stage]:
+        """Fresh stages for one job, in order; cheap, all heavy state lives in the component."""
+        ...
+
+    def attest(self) -> Mapping[str, Any]:
+        """What really runs, read back from the loaded objects: weights, device, and backend and dtype per stage.
+
+        Keys: weights ("random" or "checkpoint <hash>"), device, size, stages {name: {backend, dtype, device}},
+        parameters (count), versions {package: version}. Plain JSON data.
+        """
+        ...
+
+    def memory(self) -> Mapping[str, float]:
+        """Peaks that only the process itself knows, in MiB: torch_allocated_mib, torch_reserved_mib; {} without."""
+        ...

@@ -1,0 +1,192 @@
+"""The eight stages of one job, from sound to MP4; models and portraits live in the component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines.contract import Job, Piece
+from engines.ditto import features
+from engines.ditto.compose import PutBack
+from engines.ditto.conditioning import Conditions, emotion_rows
+from engines.ditto.fusion import Fusion, Info, join, split, windows
+from engines.ditto.models import Models
+from engines.ditto.stitching import MotionStitch, StitchOptions
+from engines.ditto.writer import Mp4Writer
+
+
+@dataclass(frozen=True)
+class Source:
+    """A portrait as the networks see it. info: x_s_info with kp; feature: f_s on the device."""
+
+    size: tuple[int, int]
+    info: Info
+    feature: Tensor
+    eye_open: NDArray[np.float32]
+    eye_ball: NDArray[np.float32]
+    put_back: PutBack
+
+
+@dataclass
+class Clip:
+    """What the stages of one job share beside the pieces: the source and the whole sound."""
+
+    job: Job
+    models: Models
+    find_source: Callable[[Job], Source]
+    sound: list[NDArray[np.float32]] = field(default_factory=list)
+    rate: int = 0
+    _source: Source | None = None
+
+    @property
+    def source(self) -> Source:
+        if self._source is None:
+            self._source = self.find_source(self.job)
+        return self._source
+
+
+class _Stage:
+    """A stage that has nothing left at the end."""
+
+    name = ""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        raise NotImplementedError
+
+    def flush(self) -> Iterator[Piece]:
+        return iter(())
+
+
+class SourceStage(_Stage):
+    """Portrait to features and keypoints, once per portrait and size; audio passes through."""
+
+    name = "source"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        _ = self.clip.source
+        yield piece
+
+
+class Features(_Stage):
+    """Audio pieces of any length, collected, to HuBERT features (frames, 1024) at the end."""
+
+    name = "features"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        if piece.kind == "audio":
+            if self.clip.rate not in (0, piece.rate):
+                raise ValueError(f"job {self.clip.job.index}: audio at {self.clip.rate} and {piece.rate} Hz; "
+                                 "one rate per job")
+            self.clip.rate = piece.rate
+            self.clip.sound.append(np.asarray(piece.data, np.float32).reshape(-1))
+        yield from ()
+
+    def flush(self) -> Iterator[Piece]:
+        if not sum(map(len, self.clip.sound)):
+            raise ValueError(f"job {self.clip.job.index}: no audio came; Ditto needs at least one sample")
+        audio = features.resample(np.concatenate(self.clip.sound), self.clip.rate)
+        rows = features.encode(audio, self.clip.models.hear)
+        yield Piece("features", rows, count=len(rows))
+
+
+class Motion(_Stage):
+    """Features (n, 1024) to motion (n, 265): all windows of the clip, in order.
+
+    Noise comes from a generator of the job's own seed, so the order of jobs changes nothing.
+    """
+
+    name = "motion"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        source, models = self.clip.source, self.clip.models
+        settings = models.settings
+        conditions = Conditions(source.eye_open, source.eye_ball, source.info["kp"].reshape(-1),
+                                emotion_rows(settings.emo)).rows(piece.data)
+        fusion = Fusion(join(source.info), settings.seq_frames, settings.overlap, smo_k_d=settings.smo_k_d)
+        generator = torch.Generator().manual_seed(self.clip.job.seed)
+        noise = models.noise(generator)
+        for window in windows(conditions, settings.seq_frames, settings.overlap):
+            fusion.add(models.move(window, fusion.kp_cond, noise, generator))
+        yield Piece("motion", fusion.finish(len(conditions)), count=len(conditions))
+
+
+class Stitch(_Stage):
+    """Motion (n, 265) to keypoints, one frame at a time."""
+
+    name = "stitch"
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self._combine = MotionStitch(StitchOptions(flag_stitching=clip.models.settings.stitching))
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        for row in piece.data:
+            x_s, x_d = self._combine(self.clip.source.info, split(row))
+            yield Piece("keypoints", self.clip.models.stitch(x_s, x_d))
+
+
+class Warp(_Stage):
+    """Keypoints to the warped feature, which stays on the device."""
+
+    name = "warp"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        yield Piece("feature_3d", self.clip.models.warp(self.clip.source.feature, *piece.data))
+
+
+class Decode(_Stage):
+    """Warped feature to a face on the host."""
+
+    name = "decode"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        yield Piece("crop", self.clip.models.decode(piece.data))
+
+
+class PutBackStage(_Stage):
+    """Face to a whole frame (H, W, 3) uint8."""
+
+    name = "putback"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        yield Piece("frame", self.clip.source.put_back(piece.data))
+
+
+class Write(_Stage):
+    """Frames to an MP4; the sound follows at the end."""
+
+    name = "write"
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self._writer: Mp4Writer | None = None
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        if self._writer is None:
+            width, height = self.clip.source.size
+            self._writer = Mp4Writer(Path(self.clip.job.output), width, height, fps=features.FPS,
+                                     rate=self.clip.rate, threads=self.clip.models.settings.x264_threads)
+        self._writer.add(piece.data)
+        yield from ()
+
+    def flush(self) -> Iterator[Piece]:
+        if self._writer is None:
+            raise ValueError(f"job {self.clip.job.index}: no frame came, so there is no video to write")
+        sound = np.concatenate(self.clip.sound)
+        self._writer.finish(sound)
+        data: dict[str, Any] = {"path": self.clip.job.output, "frames": self._writer.frames,
+                                "audio_s": len(sound) / self.clip.rate}
+        yield Piece("video", data, count=self._writer.frames)
+
+
+STAGES = (SourceStage, Features, Motion, Stitch, Warp, Decode, PutBackStage, Write)

@@ -1,0 +1,293 @@
+"""XTTS-v2 speech through the coqui-tts package, as three stages: condition, gpt, vocoder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+import transformers
+from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
+from engines.xtts_settings import Settings
+from engines.xtts_weights import checkpoint_network, random_network
+
+REFERENCE_RATE = 22050  # Hz, at which the networks hear the reference voice
+SHORTEST_REFERENCE_S = 0.33  # the package ignores shorter stretches
+WARM_UP_TOKENS = 10
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What GPT reads before its first token, and the voice for the vocoder.
+
+    tokens   (1, T) int32    text ids
+    latents  (1, 32, C)      conditioning of the GPT; C = 1024, tiny 64
+    speaker  (1, 512, 1)     speaker embedding
+    """
+
+    tokens: torch.Tensor
+    latents: torch.Tensor
+    speaker: torch.Tensor
+
+
+class Sampling(LogitsProcessor):
+    """Turns the greedy choice into a random one: the largest of logit + Gumbel noise is a sample of their softmax.
+
+    The noise comes from a generator of its own: torch's global one, which `generate` draws from otherwise, is shared
+    by all threads, and speech would depend on what the others do.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        noise = torch.empty_like(scores).exponential_(generator=self.generator)
+        return scores - noise.clamp_min_(torch.finfo(scores.dtype).tiny).log_()
+
+
+class Step:
+    """A stage that turns each piece into one other."""
+
+    def __init__(self, name: str, run: Callable[[Piece], Piece]) -> None:
+        self.name = name
+        self.run = run
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        with torch.inference_mode():  # per thread; left before the yield, so that it never leaks to the consumer
+            result = self.run(piece)
+        yield result
+
+    def flush(self) -> Iterator[Piece]:
+        yield from ()
+
+
+class Xtts:
+    """The component; one job at a time, since the network keeps the prompt of the running text."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.timer: DeviceTimer | None = None
+        self.speakers: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
+        self.speakers_computed = 0
+        self.weights = "random"
+
+    def load(self) -> None:
+        s = self.settings
+        if s.device == "cuda":
+            if not torch.cuda.is_available():
+                raise NotApplicable("tts.device=cuda: torch sees no GPU here; use device=cpu")
+            from engines.cuda_timer import CudaTimer
+
+            self.timer = CudaTimer()
+        transformers.utils.logging.set_verbosity_error()  # it warns about GPT2Config's unused token ids
+        torch.set_num_threads(s.cpu_threads)
+        if s.weights == "random":
+            self.network = random_network(s.size, s.seed, s.device)
+        else:
+            self.network = checkpoint_network(s.size, Path(s.weights), s.device)
+            self._check_speaker()
+            self.weights = f"checkpoint sha256:{_digest(Path(s.weights) / 'model.pth')}"
+
+    def _check_speaker(self) -> None:
+        if self.settings.speaker is None:
+            return
+        names = self.network.speaker_manager.speaker_names
+        if self.settings.speaker not in names:
+            raise ValueError(f"tts.speaker={self.settings.speaker}: not in speakers_xtts.pth; it has {', '.join(names)}")
+
+    def warm_up(self, job: Job) -> None:
+        """Run `job` once with at most 10 tokens; its voice stays cached."""
+        short = replace(job, num_tokens=min(job.num_tokens or WARM_UP_TOKENS, WARM_UP_TOKENS))
+        piece = Piece("text", job.text)
+        for stage in self.stages(short):
+            (piece,) = stage.feed(piece)
+
+    def stages(self, job: Job) -> Sequence[Stage]:
+        return [
+            Step("condition", partial(self._condition, job)),
+            Step("gpt", partial(self._speak, job)),
+            Step("vocoder", self._vocode),
+        ]
+
+    def _condition(self, job: Job, piece: Piece) -> Piece:
+        """Text -> Prompt; counts the positions GPT reads: conditioning latents and text tokens."""
+        self._check_num_tokens(job)
+        tokens = self._tokens(job, piece.data)
+        latents, speaker = self._voice(job)
+        return Piece("latents", Prompt(tokens, latents, speaker), count=latents.shape[1] + tokens.shape[1])
+
+    def _speak(self, job: Job, piece: Piece) -> Piece:
+        """Prompt -> GPT latents (1, N, C) of N audio tokens, one per 1024 / 22050 s; counts the tokens."""
+        prompt: Prompt = piece.data
+        gpt = self.network.gpt
+        forced = {} if job.num_tokens is None else dict.fromkeys(("min_new_tokens", "max_new_tokens"), job.num_tokens)
+        codes = gpt.generate(
+            cond_latents=prompt.latents,
+            text_inputs=prompt.tokens,
+            do_sample=False,  # Sampling does it
+            repetition_penalty=float(self.settings.repetition_penalty),
+            logits_processor=self.processors(job.seed),
+            **forced,
+        )
+        count = codes.shape[-1]
+        latents = gpt(
+            prompt.tokens,
+            torch.tensor([prompt.tokens.shape[-1]], device=codes.device),
+            codes,
+            torch.tensor([count * gpt.code_stride_len], device=codes.device),
+            cond_latents=prompt.latents,
+            return_latent=True,
+        )
+        return Piece("latents", (latents, prompt.speaker), count=count)
+
+    def processors(self, seed: int) -> LogitsProcessorList:
+        """Temperature, top-k, top-p and the random choice, in the order in which transformers applies them."""
+        s = self.settings
+        steps: list[LogitsProcessor] = []
+        if s.temperature != 1:
+            steps.append(TemperatureLogitsWarper(float(s.temperature)))
+        if s.top_k > 0:
+            steps.append(TopKLogitsWarper(s.top_k))
+        if s.top_p < 1:
+            steps.append(TopPLogitsWarper(s.top_p))
+        return LogitsProcessorList([*steps, Sampling(seed, self.network.device)])
+
+    def _vocode(self, piece: Piece) -> Piece:
+        """GPT latents -> audio; N tokens give floor(4 N * 24000 / 22050) * 256 samples."""
+        latents, speaker = piece.data
+        wave = self.network.hifigan_decoder(latents, g=speaker).flatten().cpu().numpy()
+        rate = self.network.config.audio.output_sample_rate
+        return Piece("audio", wave.astype(np.float32, copy=False), count=len(wave), rate=rate)
+
+    def _check_num_tokens(self, job: Job) -> None:
+        most = self.network.gpt.max_gen_mel_tokens
+        if job.num_tokens is None:
+            if self.settings.weights == "random":
+                raise ValueError("workload.num_tokens=null: random weights never stop by themselves; give a number")
+        elif not 1 <= job.num_tokens <= most:
+            raise ValueError(f"workload.num_tokens={job.num_tokens}: 1 to {most} fit the network; split the text")
+
+    def _tokens(self, job: Job, text: str) -> torch.Tensor:
+        """Text ids (1, T). Raises ValueError for a text or language that XTTS would mangle without a word."""
+        where = f"workload.texts[{job.index}]"
+        languages = self.network.config.languages
+        if job.language not in languages:
+            raise ValueError(f"workload.language={job.language}: XTTS speaks {', '.join(languages)}")
+        text = text.strip().lower()
+        if not text:
+            raise ValueError(f"{where}: empty; give at least one word")
+        language = job.language.split("-")[0]
+        limit = self.settings.max_characters or self.network.tokenizer.char_limits[language]
+        if len(text) > limit:
+            raise ValueError(
+                f"{where}: {len(text)} characters; XTTS may cut the speech of more than {limit} in {job.language}; "
+                "split it, or raise tts.max_characters"
+            )
+        try:
+            ids = self.network.tokenizer.encode(text, lang=language)
+        except ImportError as error:
+            raise NotApplicable(f"workload.language={job.language}: {error}; install coqui-tts[languages]") from error
+        most = self.network.args.gpt_max_text_tokens - 1
+        if len(ids) > most:
+            raise ValueError(f"{where}: {len(ids)} text tokens; at most {most} fit the network; split it")
+        return torch.tensor([ids], dtype=torch.int32, device=self.network.device)
+
+    def _voice(self, job: Job) -> tuple[torch.Tensor, torch.Tensor]:
+        """Conditioning latents and speaker embedding of the named speaker or of the job's clip."""
+        s = self.settings
+        if s.speaker is not None:
+            latents, speaker = self.network.speaker_manager.speakers[s.speaker].values()
+            return latents.to(self.network.device), speaker.to(self.network.device)
+        clip = _read(job.voice)
+        key = (hashlib.sha256(clip).hexdigest(), s.reference_s, s.condition_s, s.condition_chunk_s)
+        if s.cache_speaker and key in self.speakers:
+            return self.speakers[key]
+        audio = _reference(job.voice, clip)[:, : REFERENCE_RATE * s.reference_s]
+        speaker = self.network.get_speaker_embedding(audio, REFERENCE_RATE)
+        latents = self.network.get_gpt_cond_latents(
+            audio, REFERENCE_RATE, length=s.condition_s, chunk_length=s.condition_chunk_s
+        )
+        self.speakers_computed += 1
+        if s.cache_speaker:
+            self.speakers[key] = (latents, speaker)
+        return latents, speaker
+
+    def attest(self) -> Mapping[str, Any]:
+        network = self.network
+        encoder = network.hifigan_decoder.speaker_encoder
+        stages = {
+            "condition": [encoder, network.gpt.conditioning_encoder, network.gpt.conditioning_perceiver],
+            "gpt": [network.gpt.gpt, network.gpt.mel_head],
+            "vocoder": [network.hifigan_decoder.waveform_decoder],
+        }
+        return {
+            "weights": self.weights,
+            "device": str(network.device),
+            "size": self.settings.size,
+            "stages": {name: _facts(modules) for name, modules in stages.items()},
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "versions": {
+                "coqui-tts": importlib.metadata.version("coqui-tts"),
+                "transformers": transformers.__version__,
+                "torch": torch.__version__,
+            },
+            "cpu_threads": torch.get_num_threads(),
+            "speakers_computed": self.speakers_computed,
+        }
+
+    def memory(self) -> Mapping[str, float]:
+        if self.settings.device != "cuda":
+            return {}
+        return {
+            "torch_allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
+            "torch_reserved_mib": torch.cuda.max_memory_reserved() / 2**20,
+        }
+
+
+def _facts(modules: Sequence[torch.nn.Module]) -> dict[str, str]:
+    """What the weights of a stage say; several values joined by `+`."""
+    weights = [p for module in modules for p in module.parameters()]
+    return {
+        "backend": "eager",
+        "dtype": "+".join(sorted({str(p.dtype).removeprefix("torch.") for p in weights})),
+        "device": "+".join(sorted({str(p.device) for p in weights})),
+    }
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"workload.voice={path}: {error.strerror}; give a WAV or FLAC file") from error
+
+
+def _reference(path: str, clip: bytes) -> torch.Tensor:
+    """The clip as (1, samples) in [-1, 1] at REFERENCE_RATE, its channels averaged. Raises ValueError."""
+    try:
+        samples, rate = soundfile.read(io.BytesIO(clip), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"workload.voice={path}: no audio that libsndfile reads; give a WAV or FLAC file") from error
+    if len(samples) < SHORTEST_REFERENCE_S * rate:
+        raise ValueError(f"workload.voice={path}: {len(samples) / rate:.2f} s; at least {SHORTEST_REFERENCE_S} s")
+    audio = torch.from_numpy(samples.mean(axis=1)[None])
+    return torchaudio.functional.resample(audio, rate, REFERENCE_RATE).clamp_(-1, 1)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,179 @@
+"""What is measured runs here: `python -m harness.child FOLDER [WORKER READY_FD TODO_FD]`.
+
+Reads point.json in FOLDER, builds the components by name and runs the executor over the jobs. Talks to the parent by
+the flight recorder and by lines of JSON in events.jsonl alone. Needs the standard library and the engines' packages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engines import faults
+from engines.contract import Component, Job, NotApplicable
+from harness.executors.job import SHARED, WorkerDied
+from harness.point import Point
+from harness.recorder import Recorder
+
+NOT_APPLICABLE = 3  # exit code
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_PTRACER = 0x59616D61
+_PR_SET_PTRACER_ANY = -1
+
+
+class Events:
+    """Appends lines to events.jsonl: one write() per line, which O_APPEND keeps whole among several processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def __call__(self, event: str, **data: Any) -> None:
+        line = json.dumps({"event": event, "pid": os.getpid(), **data}, default=str)
+        os.write(self._file, line.encode() + b"\n")
+
+
+class Builder:
+    """Imports, constructs, loads and warms up components, each step in its own span."""
+
+    def __init__(self, point: Point, jobs: list[Job], recorder: Recorder, events: Events) -> None:
+        self._point = point
+        self._jobs = jobs
+        self._recorder = recorder
+        self._events = events
+        self.names = list(point.components())
+        self.built: list[tuple[str, int, Component]] = []
+
+    def __call__(self, name: str, worker: int) -> Component:
+        config = dict(self._point.components()[name])
+        module, _, attribute = config.pop("_target_").rpartition(".")
+        with self._recorder.span("import", name, "", worker):
+            constructor = getattr(importlib.import_module(module), attribute)
+        component = faults.wrap(constructor(**config), name, worker, self._point.fault)
+        before = resident_mib()
+        with self._recorder.span("load", name, "", worker):
+            component.load()
+        after = resident_mib()
+        with self._recorder.span("warm_up", name, "", worker):
+            component.warm_up(self._jobs[0])
+        self._events("attest", component=name, worker=worker, attestation=dict(component.attest()))
+        self._events("memory", component=name, worker=worker, rss_before_mib=before, rss_after_mib=after)
+        self.built.append((name, worker, component))
+        return component
+
+    def report_memory(self) -> None:
+        for name, worker, component in self.built:
+            self._events("memory", component=name, worker=worker, **component.memory())
+
+
+def resident_mib() -> float:
+    """Resident memory of this process in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def jobs_of(point: Point, folder: Path) -> list[Job]:
+    """The point's jobs: job k takes text k mod n and seed + k, the same under every executor."""
+    workload = point.workload
+    width, height = (int(part) for part in workload["resolution"].split("x"))
+    texts = workload["texts"]
+    forced = not _has_checkpoint(point.tts)
+    return [
+        Job(
+            index=index,
+            text=texts[index % len(texts)],
+            language=workload["language"],
+            voice=workload["voice"],
+            portrait=workload["portrait"],
+            width=width,
+            height=height,
+            output=str(folder / "output" / f"job{index}.mp4"),
+            seed=workload["seed"] + index,
+            num_tokens=num_tokens(texts[index % len(texts)], workload["tokens_per_char"]) if forced else None,
+        )
+        for index in range(point.num_jobs)
+    ]
+
+
+def num_tokens(text: str, tokens_per_char: float) -> int:
+    """With random weights speech has no natural end, so the text's length decides: at least 10 tokens."""
+    return max(10, round(len(text) * tokens_per_char))
+
+
+def _has_checkpoint(tts: Mapping[str, Any]) -> bool:
+    return tts.get("weights", "random") != "random"
+
+
+def prepare_process(folder: Path) -> None:
+    """Die with the parent, let py-spy look in without root, and print stacks on SIGUSR1 as the last resort."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(_PR_SET_PTRACER_ANY))
+    faulthandler.enable()
+    stacks = (folder / f"faulthandler-{os.getpid()}.txt").open("w")
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+
+
+def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> None:
+    """Run the point's executor, or one worker of it, to the end."""
+    prepare_process(folder)
+    point = Point.load(folder / "point.json")
+    recorder = Recorder(folder)
+    events = Events(folder)
+    jobs = jobs_of(point, folder)
+    build = Builder(point, jobs, recorder, events)
+
+    def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
+        events("job", job=job.index, worker=worker, **video)
+
+    options = {**point.executor, **descriptors, "timing": point.timing, "folder": str(folder), "worker": worker}
+    try:
+        executor = importlib.import_module(f"harness.executors.{point.executor['name']}")
+        (executor.run if worker is None else executor.work)(build, jobs, recorder, options, finished)
+        build.report_memory()
+    except NotApplicable as reason:
+        events("not_applicable", reason=str(reason), worker=worker)
+        _leave(NOT_APPLICABLE)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told before this process ends
+        traceback.print_exc()
+        events("failure", **_described(error), worker=worker)
+        _leave(1)
+    recorder.begin("shutdown", recorder.name("", ""), SHARED if worker is None else worker)
+    events("done", worker=worker)
+
+
+def _described(error: BaseException) -> dict[str, Any]:
+    text = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+    if isinstance(error, WorkerDied):
+        return {**text, "dead_worker": error.worker, "exit_code": error.code}
+    return text
+
+
+def _leave(code: int) -> None:
+    """End at once: threads that are stuck or still at work must not keep a failed process alive."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main(arguments: list[str]) -> None:
+    folder = Path(arguments[0])
+    (folder / "output").mkdir(exist_ok=True)
+    if len(arguments) == 1:
+        run(folder, None, {})
+    else:
+        worker, ready, todo = (int(argument) for argument in arguments[1:])
+        run(folder, worker, {"ready": ready, "todo": todo})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

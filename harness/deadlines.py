@@ -1,0 +1,69 @@
+"""Deadlines: which open span has outlived its limit. Pure, standard library only.
+
+A heartbeat in the child would lie: it beats while the work is dead. So each open span has its own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.recorder import RAISED
+from harness.result import Outcome, Span
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A limit that was broken: by `span`, or, where no span was open, after the last sign of life."""
+
+    outcome: Outcome
+    limit: str  # the key under limits
+    limit_s: float
+    late_s: float  # how long after the deadline it was noticed
+    span: Span | None
+
+
+def find_breach(
+    now_ns: int,
+    open_spans: Sequence[Span],
+    first_frames: Collection[tuple[int, int]],
+    started_ns: int,
+    last_sign_ns: int,
+    limits: Mapping[str, Any],
+) -> Breach | None:
+    """The most overdue limit, or None. Times in ns of CLOCK_MONOTONIC, limits in seconds.
+
+    first_frames  (worker, job) whose first frame has been seen
+    last_sign_ns  when the last span began or ended; 0 before the first
+    """
+    running = [span for span in open_spans if span.count != RAISED]
+    found = [_of_span(span, now_ns, limits) for span in running]
+    found += [
+        _breach(Outcome.TIMEOUT, "first_output", now_ns - span.start_ns, limits["first_output"], span)
+        for span in running
+        if span.phase == "job" and (span.worker, span.job) not in first_frames
+    ]
+    found.append(_breach(Outcome.TIMEOUT, "total", now_ns - started_ns, limits["total"], _innermost(running)))
+    if not last_sign_ns:
+        found.append(_breach(Outcome.HUNG, "start", now_ns - started_ns, limits["start"], None))
+    elif not running:
+        found.append(_breach(Outcome.HUNG, "idle", now_ns - last_sign_ns, limits["idle"], None))
+    broken = [breach for breach in found if breach.late_s > 0]
+    # A hang explains more than the job or the point that it makes late.
+    return max(broken, key=lambda breach: (breach.outcome is Outcome.HUNG, breach.late_s), default=None)
+
+
+def _of_span(span: Span, now_ns: int, limits: Mapping[str, Any]) -> Breach:
+    own = limits.get("stages", {}).get(f"{span.component}.{span.stage}")
+    key, limit_s = (f"stages.{span.component}.{span.stage}", own) if own else (span.phase, limits[span.phase])
+    outcome = Outcome.TIMEOUT if span.phase == "job" else Outcome.HUNG
+    return _breach(outcome, key, now_ns - span.start_ns, limit_s, span)
+
+
+def _breach(outcome: Outcome, key: str, elapsed_ns: int, limit_s: float, span: Span | None) -> Breach:
+    return Breach(outcome, key, limit_s, elapsed_ns / 1e9 - limit_s, span)
+
+
+def _innermost(spans: Sequence[Span]) -> Span | None:
+    return max(spans, key=lambda span: span.start_ns, default=None)

@@ -1,0 +1,118 @@
+"""Running one job: TTS stages, then avatar stages, each timed alone."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from engines.contract import Component, DeviceTimer, Job, Piece, Stage
+from harness.recorder import Recorder
+
+SHARED = -1  # the worker number of a component that all workers use
+
+
+class Build(Protocol):
+    """Imports, constructs, loads and warms up one component for one worker, each in its own span."""
+
+    names: Sequence[str]
+
+    def __call__(self, name: str, worker: int) -> Component: ...
+
+
+class Finished(Protocol):
+    """Takes what a job produced: data of the last piece, {path, frames, audio_s}."""
+
+    def __call__(self, job: Job, worker: int, video: Mapping[str, Any]) -> None: ...
+
+
+class WorkerDied(Exception):
+    """A worker process ended before its work did."""
+
+    def __init__(self, worker: int, code: int) -> None:
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        super().__init__(f"worker {worker} {how}")
+        self.worker = worker
+        self.code = code
+
+
+class JobRun:
+    """One job on one worker. Raises whatever a stage raises, with the stage's span marked."""
+
+    def __init__(self, recorder: Recorder, job: Job, worker: int, timing: str) -> None:
+        self._recorder = recorder
+        self._job = job
+        self._worker = worker
+        self._timing = timing
+        self._gpu_marks: list[tuple[DeviceTimer, int, Any, Any]] = []
+        self._seen: set[str] = set()
+
+    def run(self, tts: Component, avatar: Component, tts_lock: threading.Lock | None = None) -> Mapping[str, Any]:
+        """The data of the last piece. With tts_lock the job waits, in a span of its own, until TTS is free."""
+        with self._recorder.span("job", "", "", self._worker, self._job.index):
+            text = [Piece("text", self._job.text, len(self._job.text))]
+            with self._holding(tts_lock):
+                audio = list(self._chain("tts", tts, text))
+            last = Piece("nothing", {})
+            for piece in self._chain("avatar", avatar, audio):
+                last = piece
+        for timer, slot, start, end in self._gpu_marks:
+            self._recorder.set_gpu_ns(slot, timer.elapsed_ns(start, end))
+        if last.kind != "video":
+            raise RuntimeError(f"job {self._job.index}: the avatar's last piece is {last.kind}, not a video")
+        return dict(last.data)
+
+    @contextmanager
+    def _holding(self, lock: threading.Lock | None) -> Iterator[None]:
+        if lock is None:
+            yield
+            return
+        with self._recorder.span("wait", "tts", "", self._worker, self._job.index):
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _chain(self, name: str, component: Component, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """Pull pieces through the component's stages, depth first: a frame is written before the next is drawn."""
+        flow: Iterator[Piece] = iter(pieces)
+        for stage in component.stages(self._job):
+            flow = self._through(name, stage, component.timer, flow)
+        return flow
+
+    def _through(
+        self, component: str, stage: Stage, timer: DeviceTimer | None, pieces: Iterator[Piece]
+    ) -> Iterator[Piece]:
+        name = self._recorder.name(component, stage.name)
+        for piece in pieces:
+            yield from self._timed(name, timer, stage.feed(piece))
+        yield from self._timed(name, timer, stage.flush())
+
+    def _timed(self, name: int, timer: DeviceTimer | None, work: Iterator[Piece]) -> Iterator[Piece]:
+        """Each next() is one span: a stage's own work, without that of the stages before and behind it."""
+        recorder = self._recorder
+        while True:
+            slot = recorder.begin("stage", name, self._worker, self._job.index)
+            try:
+                start = timer.mark() if timer else None
+                piece = next(work, None)
+                if timer:
+                    self._gpu_marks.append((timer, slot, start, timer.mark()))
+                    if self._timing == "sync":
+                        timer.synchronize()
+            except BaseException:
+                recorder.raised(slot)
+                raise
+            recorder.end(slot, piece.count if piece else 0)
+            if piece is None:
+                return
+            self._notice(piece.kind)
+            yield piece
+
+    def _notice(self, kind: str) -> None:
+        if kind in ("audio", "frame") and kind not in self._seen:
+            self._seen.add(kind)
+            self._recorder.mark(f"first_{kind}", self._worker, self._job.index)

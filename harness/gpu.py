@@ -1,0 +1,89 @@
+"""NVML: what the driver says of the GPUs and of each process on them. No CUDA context is made.
+
+Without a driver every function answers as for a machine with no GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+from typing import Any
+
+import pynvml
+
+MIB = 2**20
+
+
+@functools.cache
+def handles() -> tuple[Any, ...]:
+    """One NVML handle per GPU; () without a driver or a GPU."""
+    try:
+        pynvml.nvmlInit()
+        return tuple(pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError:
+        return ()
+
+
+def describe() -> list[dict[str, Any]]:
+    """Name, memory in MiB, driver, compute capability and clocks policy of each GPU."""
+    return [
+        {
+            "name": _text(pynvml.nvmlDeviceGetName(handle)),
+            "memory_mib": pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
+            "driver": _text(pynvml.nvmlSystemGetDriverVersion()),
+            "cuda_driver": _read(pynvml.nvmlSystemGetCudaDriverVersion),
+            "compute_capability": ".".join(map(str, _read(pynvml.nvmlDeviceGetCudaComputeCapability, handle) or ())),
+            "power_limit_w": _scaled(_read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle), 1e-3),
+            "sm_mhz_max": _read(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+            "persistence": _read(pynvml.nvmlDeviceGetPersistenceMode, handle),
+        }
+        for handle in handles()
+    ]
+
+
+def readings(index: int) -> dict[str, float]:
+    """What is read in each sample of one GPU; a value that the chip does not give is left out."""
+    handle = handles()[index]
+    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    use = _read(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    found = {
+        "used_mib": _scaled(getattr(memory, "used", None), 1 / MIB),
+        "util_pct": getattr(use, "gpu", None),
+        "mem_util_pct": getattr(use, "memory", None),
+        "power_w": _scaled(_read(pynvml.nvmlDeviceGetPowerUsage, handle), 1e-3),
+        "sm_mhz": _read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        "mem_mhz": _read(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+        "temp_c": _read(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        "throttle": _read(pynvml.nvmlDeviceGetCurrentClocksEventReasons, handle),
+    }
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def process_mib(pids: Collection[int]) -> dict[int, float]:
+    """GPU memory of each of these processes in MiB, summed over GPUs, CUDA context included."""
+    found: dict[int, float] = {}
+    for handle in handles():
+        for process in _read(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ():
+            if process.pid in pids and process.usedGpuMemory:
+                found[process.pid] = found.get(process.pid, 0.0) + process.usedGpuMemory / MIB
+    return found
+
+
+def used_mib() -> float:
+    """Memory in use on all GPUs, by anybody."""
+    return sum(readings(index).get("used_mib", 0.0) for index in range(len(handles())))
+
+
+def _read(function: Any, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except pynvml.NVMLError:  # not supported by this chip or driver, or not now
+        return None
+
+
+def _scaled(value: Any, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,294 @@
+"""Metrics: what a stored measurement says, as pure functions Measurement -> number, text or None.
+
+Standard library only. Only an `ok` measurement gives numbers; durations and memory peaks stand for every
+outcome. None means "not measured".
+RTF is processing time over media time, lower is better. The timer of every figure is named in its docstring,
+which the report shows. Loads and warm-ups are never part of a request's or a run's time.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from harness.breakdown import (
+    gpu_means,
+    job_wait_s,
+    job_window_s,
+    jobs_needed,
+    median_interval,
+    median_of,
+    phase_s,
+    ratio,
+    request_rtfs,
+    series,
+    stage_table,
+    torch_peak,
+    total_media_s,
+)
+from harness.result import Measurement, Outcome
+
+__all__ = ["METRICS", "Metric", "Value", "jobs_needed", "median_interval", "request_rtfs", "stage_table"]
+
+Value = float | str | None
+Compute = Callable[[Measurement], Value]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that every measurement can be asked for; better is "lower", "higher" or "" (neither)."""
+
+    name: str
+    unit: str
+    better: str
+    doc: str
+    compute: Compute
+
+
+def _only_ok(compute: Compute) -> Compute:
+    @functools.wraps(compute)
+    def guarded(measurement: Measurement) -> Value:
+        return compute(measurement) if measurement.result.outcome is Outcome.OK else None
+
+    return guarded
+
+
+@_only_ok
+def media_s(m: Measurement) -> Value:
+    """Length of all finished clips together: sum of media_s over jobs."""
+    return sum(job.media_s for job in m.result.jobs)
+
+
+@_only_ok
+def wall_s(m: Measurement) -> Value:
+    """Time for all jobs: first submit to last finish. Without process start, loads and warm-ups."""
+    return m.result.wall_s
+
+
+@_only_ok
+def n_jobs(m: Measurement) -> Value:
+    """Number of finished jobs."""
+    return len(m.result.jobs)
+
+
+@_only_ok
+def clip_s(m: Measurement) -> Value:
+    """Mean clip length: media_s / n_jobs. Clips per hour say nothing without it."""
+    return ratio(total_media_s(m), len(m.result.jobs))
+
+
+@_only_ok
+def rtf_request_p50(m: Measurement) -> Value:
+    """Median over jobs of (end - start) / clip length.
+
+    Timer per job: TTS, avatar, encoding, mux, and waits for shared components.
+    """
+    values = request_rtfs(m)
+    return median(values) if values else None
+
+
+@_only_ok
+def rtf_request_p95(m: Measurement) -> Value:
+    """95th percentile over jobs of (end - start) / clip length (nearest rank); none below 59 jobs.
+
+    With n jobs the largest bounds the percentile from above with probability 1 - 0.95**n: 95 % needs n = 59.
+    """
+    values = sorted(request_rtfs(m))
+    if len(values) < jobs_needed(0.95):
+        return None
+    return values[math.ceil(0.95 * len(values)) - 1]
+
+
+@_only_ok
+def rtf_aggregate(m: Measurement) -> Value:
+    """wall_s / media_s: how fast the whole machine is. Timer: first submit to last finish.
+
+    A single request may wait far longer: see rtf_request.
+    """
+    return ratio(m.result.wall_s, total_media_s(m))
+
+
+@_only_ok
+def media_s_per_h(m: Measurement) -> Value:
+    """3600 * media_s / wall_s: seconds of video made in an hour. Timer: first submit to last finish."""
+    return ratio(3600 * total_media_s(m), m.result.wall_s)
+
+
+@_only_ok
+def clips_per_h(m: Measurement) -> Value:
+    """3600 * n_jobs / wall_s, for clips of clip_s. Timer: first submit to last finish."""
+    return ratio(3600 * len(m.result.jobs), m.result.wall_s)
+
+
+@_only_ok
+def ttfa_s(m: Measurement) -> Value:
+    """Median time to first audio over jobs. Timer: the job's start to its first piece of audio."""
+    return median_of(job.first_audio_s for job in m.result.jobs)
+
+
+@_only_ok
+def ttff_s(m: Measurement) -> Value:
+    """Median time to first frame over jobs. Timer: the job's start to its first finished frame."""
+    return median_of(job.first_frame_s for job in m.result.jobs)
+
+
+def duration_s(m: Measurement) -> Value:
+    """The whole point: spawn, imports, loads, warm-ups, jobs, shutdown."""
+    return m.result.duration_s
+
+
+def load_s(m: Measurement) -> Value:
+    """Time in which at least one component loaded (union of load spans); parallel loads count once."""
+    return phase_s(m, "load")
+
+
+def warm_up_s(m: Measurement) -> Value:
+    """Time in which at least one component warmed up or compiled (union of warm_up spans)."""
+    return phase_s(m, "warm_up")
+
+
+@_only_ok
+def wait_s(m: Measurement) -> Value:
+    """Time that jobs waited for a shared component or a worker; overlapping waits of a job count once."""
+    return job_wait_s(m)
+
+
+@_only_ok
+def wait_share(m: Measurement) -> Value:
+    """wait_s over the summed time of all jobs, start to end."""
+    waited = wait_s(m)
+    return (
+        ratio(waited, sum(job.end_s - job.start_s for job in m.result.jobs))
+        if isinstance(waited, float)
+        else None
+    )
+
+
+@_only_ok
+def bottleneck(m: Measurement) -> Value:
+    """component.stage with the largest share of all busy time; device time where taken, else host time."""
+    rows = [row for row in stage_table(m) if row["busy_s"] > 0]
+    if not rows:
+        return None
+    worst = max(rows, key=lambda row: float(row["busy_s"]))
+    return f"{worst['component']}.{worst['stage']}"
+
+
+def peak_vram_mib(m: Measurement) -> Value:
+    """Largest GPU memory of the point's processes together, by NVML, so also what torch does not count."""
+    return max((value for _, value in series(m, "tree", "vram_mib")), default=None)
+
+
+def peak_rss_mib(m: Measurement) -> Value:
+    """Largest resident memory of the point's processes together; pages that processes share count in each."""
+    return max((value for _, value in series(m, "tree", "rss_mib")), default=None)
+
+
+def torch_allocated_mib(m: Measurement) -> Value:
+    """Largest peak of torch's allocated memory that a worker reported; threads of a process share it."""
+    return torch_peak(m, "torch_allocated_mib")
+
+
+def torch_reserved_mib(m: Measurement) -> Value:
+    """Largest peak of torch's reserved memory that a worker reported; threads of a process share it."""
+    return torch_peak(m, "torch_reserved_mib")
+
+
+@_only_ok
+def cpu_s(m: Measurement) -> Value:
+    """Processor time of the point's processes over the whole point, loads included."""
+    total = m.result.overhead.get("child_cpu_s")
+    if total is not None:
+        return total
+    return max((value for _, value in series(m, "tree", "cpu_s")), default=None)
+
+
+@_only_ok
+def cpu_share(m: Measurement) -> Value:
+    """Cores busy during the jobs: growth of the processes' time / length of the job window (1 = one core)."""
+    window = job_window_s(m)
+    inside = [item for item in series(m, "tree", "cpu_s") if window and window[0] <= item[0] <= window[1]]
+    if len(inside) < 2:
+        return None
+    return ratio(inside[-1][1] - inside[0][1], inside[-1][0] - inside[0][0])
+
+
+@_only_ok
+def gpu_util_pct(m: Measurement) -> Value:
+    """Mean share of time with any kernel running, during the jobs; says nothing of how full the GPU was."""
+    means = list(gpu_means(m, "util_pct"))
+    return fmean(means) if means else None
+
+
+@_only_ok
+def power_w(m: Measurement) -> Value:
+    """Mean power draw during the jobs, summed over the GPUs sampled."""
+    means = list(gpu_means(m, "power_w"))
+    return sum(means) if means else None
+
+
+def harness_cpu_share(m: Measurement) -> Value:
+    """Cores that measuring itself used: time of supervisor and sampler / duration_s (1 = one core)."""
+    return ratio(m.result.overhead.get("harness_cpu_s"), m.result.duration_s)
+
+
+@_only_ok
+def usd_per_media_min(m: Measurement) -> Value:
+    """60 * price per hour / media_s_per_h: first submit to last finish; start-up and idling excluded."""
+    price, wall = m.result.price_usd_per_h, m.result.wall_s
+    return None if price is None or wall is None else ratio(price * wall / 60, total_media_s(m))
+
+
+@_only_ok
+def usd_per_1000_clips(m: Measurement) -> Value:
+    """1000 * price per hour / clips_per_h, for clips of clip_s; start-up and idling excluded."""
+    price, wall = m.result.price_usd_per_h, m.result.wall_s
+    return None if price is None or wall is None else ratio(1000 * price * wall / 3600, len(m.result.jobs))
+
+
+def valid(m: Measurement) -> Value:
+    """True where every clip passed its checks and what was asked ran; None where it did not finish."""
+    if m.result.outcome is Outcome.OK:
+        return bool(m.result.jobs) and all(job.valid for job in m.result.jobs)
+    return False if m.result.outcome is Outcome.INVALID else None
+
+
+def _metric(compute: Compute, unit: str, better: str = "") -> Metric:
+    return Metric(compute.__name__, unit, better, inspect.getdoc(compute) or "", compute)
+
+
+METRICS: tuple[Metric, ...] = (
+    _metric(media_s, "s"),
+    _metric(wall_s, "s", "lower"),
+    _metric(n_jobs, "jobs"),
+    _metric(clip_s, "s"),
+    _metric(rtf_request_p50, "ratio", "lower"),
+    _metric(rtf_request_p95, "ratio", "lower"),
+    _metric(rtf_aggregate, "ratio", "lower"),
+    _metric(media_s_per_h, "s/h", "higher"),
+    _metric(clips_per_h, "clips/h", "higher"),
+    _metric(ttfa_s, "s", "lower"),
+    _metric(ttff_s, "s", "lower"),
+    _metric(duration_s, "s", "lower"),
+    _metric(load_s, "s", "lower"),
+    _metric(warm_up_s, "s", "lower"),
+    _metric(wait_s, "s", "lower"),
+    _metric(wait_share, "ratio", "lower"),
+    _metric(bottleneck, ""),
+    _metric(peak_vram_mib, "MiB", "lower"),
+    _metric(peak_rss_mib, "MiB", "lower"),
+    _metric(torch_allocated_mib, "MiB", "lower"),
+    _metric(torch_reserved_mib, "MiB", "lower"),
+    _metric(cpu_s, "s", "lower"),
+    _metric(cpu_share, "cores"),
+    _metric(gpu_util_pct, "%"),
+    _metric(power_w, "W", "lower"),
+    _metric(usd_per_media_min, "USD/min", "lower"),
+    _metric(usd_per_1000_clips, "USD", "lower"),
+    _metric(valid, ""),
+    _metric(harness_cpu_share, "cores", "lower"),
+)

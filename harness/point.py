@@ -1,0 +1,72 @@
+"""Point: one configuration to measure, as plain data with an id. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMPONENTS = ("tts", "avatar", "asr")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration; every field is JSON data as Hydra resolved it.
+
+    tts, avatar, asr   keyword arguments of the component, with `_target_`; asr is {} where there is none
+    executor           keyword arguments of the executor, with `name` and `workers`
+    workload           texts, voice, portrait, width and height in px, jobs, seed, tokens_per_char
+    fault              what to break on purpose; kind "none" by default
+    timing             "events" (device events, resolved after the job) or "sync" (synchronise after each stage)
+    limits             seconds per phase; how long to wait is no part of what is measured, so not of the id
+    """
+
+    tts: dict[str, Any]
+    avatar: dict[str, Any]
+    asr: dict[str, Any]
+    executor: dict[str, Any]
+    workload: dict[str, Any]
+    fault: dict[str, Any]
+    timing: str = "events"
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """12 hex digits over all that decides the numbers; equal configurations have equal ids."""
+        identity = asdict(self)
+        del identity["limits"]
+        text = json.dumps(identity, sort_keys=True, ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def workers(self) -> int:
+        return int(self.executor.get("workers", 1))
+
+    @property
+    def num_jobs(self) -> int:
+        return int(self.workload["jobs"])
+
+    def components(self) -> dict[str, dict[str, Any]]:
+        """The components that are configured, in load order."""
+        found = {name: getattr(self, name) for name in COMPONENTS}
+        return {name: config for name, config in found.items() if config.get("_target_")}
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Point:
+        return cls(**json.loads(path.read_text()))
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys as on the command line: ("avatar.steps", 50), …; lists are values."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{name}.")
+        else:
+            yield name, value

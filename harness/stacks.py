@@ -1,0 +1,149 @@
+"""Stacks of every process of a point, for the moment when one of them is stuck.
+
+py-spy with native frames first; without pausing if that does not answer; faulthandler's own print as the last
+resort. Each attempt has its own time limit: the tool that looks at a hang can hang too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ATTEMPTS = (["--native"], ["--nonblocking"])
+_EXCERPT_FRAMES = 14
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One thread's frames, innermost first, each "function (file:line)"."""
+
+    pid: int
+    thread: str
+    holds_gil: bool
+    frames: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What was seen of one process: its stacks, or the text that explains or replaces them."""
+
+    pid: int
+    source: str  # "py-spy --native", "py-spy --nonblocking" or "faulthandler"
+    stacks: tuple[Stack, ...]
+    text: str
+    state: str
+
+
+def dump(pids: Sequence[int], folder: Path, limit_s: float = 6.0) -> list[Dump]:
+    """Look at every process at once; each attempt takes at most limit_s."""
+    if not pids:
+        return []
+    with ThreadPoolExecutor(max_workers=len(pids)) as pool:
+        return list(pool.map(lambda pid: _dump_one(pid, folder, limit_s), pids))
+
+
+def write(dumps: Sequence[Dump], path: Path) -> None:
+    """One file for people: a section per process, a block per thread."""
+    path.write_text("\n".join(_section(dump) for dump in dumps) + "\n")
+
+
+def excerpt(dumps: Sequence[Dump], pid: int, worker: int) -> str:
+    """The stack that matters: of the worker's thread in the process of the stuck span, else its main thread.
+
+    pid 0 where no span was open: the first process that shows anything.
+    """
+    ordered = sorted(dumps, key=lambda dump: dump.pid != pid)
+    for dump in ordered:
+        named = [stack for stack in dump.stacks if stack.thread == f"worker {worker}"]
+        main = [stack for stack in dump.stacks if stack.thread == "MainThread"]
+        for stack in named or main or dump.stacks[:1]:
+            lines = [f"process {dump.pid}, {stack.thread}" + (", holds the GIL" if stack.holds_gil else "")]
+            return "\n".join(lines + [f"    {frame}" for frame in stack.frames[:_EXCERPT_FRAMES]])
+        if dump.text:
+            return f"process {dump.pid}\n" + "\n".join(dump.text.splitlines()[:_EXCERPT_FRAMES])
+    return ""
+
+
+def _dump_one(pid: int, folder: Path, limit_s: float) -> Dump:
+    state = process_state(pid)
+    complaints = []
+    tool = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    for options in _ATTEMPTS if tool else ():
+        command = [str(tool), "dump", "--json", "--full-filenames", *options, "--pid", str(pid)]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+            if answer.returncode == 0:
+                stacks = tuple(_stack(pid, thread) for thread in json.loads(answer.stdout))
+                return Dump(pid, f"py-spy {options[0]}", stacks, "", state)
+            complaints.append(f"py-spy {options[0]}: {answer.stderr.strip()}")
+        except subprocess.TimeoutExpired:
+            complaints.append(f"py-spy {options[0]}: no answer within {limit_s:g} s")
+        except ValueError as error:
+            complaints.append(f"py-spy {options[0]}: unreadable answer ({error})")
+    if not tool:
+        complaints.append("py-spy is not installed")
+    return Dump(pid, "faulthandler", (), _ask_faulthandler(pid, folder) or "\n".join(complaints), state)
+
+
+def _ask_faulthandler(pid: int, folder: Path, patience_s: float = 1.0) -> str:
+    """Only processes that have registered for SIGUSR1 are asked: it would end any other."""
+    path = folder / f"faulthandler-{pid}.txt"
+    if not path.is_file():
+        return ""
+    try:
+        os.kill(pid, signal.SIGUSR1)
+    except ProcessLookupError:
+        return ""
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until and not path.stat().st_size:
+        time.sleep(0.05)
+    time.sleep(0.05)  # the print goes on for some lines after its first
+    return path.read_text(errors="replace")
+
+
+def _stack(pid: int, thread: dict[str, Any]) -> Stack:
+    name = str(thread.get("thread_name") or f"thread {thread.get('os_thread_id') or thread.get('thread_id')}")
+    return Stack(pid, name, bool(thread.get("owns_gil")), tuple(_frame(frame) for frame in thread["frames"]))
+
+
+def _frame(frame: dict[str, Any]) -> str:
+    where = frame.get("filename") or frame.get("module") or "?"
+    return f"{frame['name']} ({where}:{frame['line']})" if frame.get("line") else f"{frame['name']} ({where})"
+
+
+def process_state(pid: int) -> str:
+    """State, what the kernel waits in, threads and CPU seconds so far, as one line; "" for a process that is gone."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        stat = (folder / "stat").read_text(errors="replace")
+        fields = stat[stat.rindex(")") + 2 :].split()
+        command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return f"state {fields[0]}, waits in {_wchan(folder)}, {fields[17]} threads, {cpu_s:.2f} CPU-s, {command}"
+
+
+def _wchan(folder: Path) -> str:
+    try:
+        return (folder / "wchan").read_text() or "nothing"
+    except OSError:
+        return "unknown"
+
+
+def _section(dump: Dump) -> str:
+    lines = [f"process {dump.pid} ({dump.source}): {dump.state}", dump.text]
+    for stack in dump.stacks:
+        lines.append(f"  thread {stack.thread}" + (" (holds the GIL)" if stack.holds_gil else ""))
+        lines += [f"    {frame}" for frame in stack.frames]
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,115 @@
+"""Store: results in runs/<name>/<point id>/<repeat>/, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.result import JobResult, Measurement, Outcome, PointResult, Sample, Span
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# History of the format; a change raises SCHEMA and keeps a stored run of the old version in tests/data.
+# 1  2026-11: point.json, result.json, spans.parquet, samples.parquet
+SCHEMA = 1
+
+
+class UnreadableResult(ValueError):
+    """A stored result that this version cannot read; the text names the file and what is wrong."""
+
+
+def folder(run: Path, point_id: str, repeat: int) -> Path:
+    return run / point_id / str(repeat)
+
+
+def is_stored(run: Path, point_id: str, repeat: int) -> bool:
+    return (folder(run, point_id, repeat) / "result.json").is_file()
+
+
+def save(measurement: Measurement, path: Path) -> None:
+    """Write spans and samples, then result.json by rename: a result is whole or absent."""
+    _write_table(path / "spans.parquet", Span, measurement.spans)
+    _write_table(path / "samples.parquet", Sample, measurement.samples)
+    text = json.dumps({"schema": SCHEMA, **asdict(measurement.result)}, indent=1, allow_nan=False)
+    temporary = path / "result.json.tmp"
+    with temporary.open("w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path / "result.json")
+
+
+def load(path: Path) -> Measurement:
+    """Read one stored measurement from its folder.
+
+    Raises UnreadableResult for another schema, a damaged file or unknown keys.
+    """
+    result = load_result(path)
+    return Measurement(
+        result,
+        tuple(_read_table(path / "spans.parquet", Span)),
+        tuple(_read_table(path / "samples.parquet", Sample)),
+        str(path),
+    )
+
+
+def load_result(path: Path) -> PointResult:
+    """Read result.json alone, without spans and samples. Raises as load does."""
+    file = path / "result.json"
+    try:
+        data = json.loads(file.read_text())
+        schema = data.pop("schema")
+        if schema != SCHEMA:
+            raise UnreadableResult(f"{file}: schema {schema}, this version reads {SCHEMA}; measure the point again")
+        data["outcome"] = Outcome(data["outcome"])
+        data["jobs"] = tuple(JobResult(**job) for job in data["jobs"])
+        return PointResult(**data)
+    except UnreadableResult:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableResult(f"{file}: not a stored result ({error}); delete its folder to measure again") from error
+
+
+def load_run(run: Path) -> list[Measurement]:
+    """Every stored measurement of a run, by point and repeat. Raises as load does; FileNotFoundError for no folder."""
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run}: no such run; see the folders of runs/")
+    found = (file.parent for file in run.glob("*/*/result.json"))
+    return [load(path) for path in sorted(found, key=lambda path: (path.parent.name, int(path.name)))]
+
+
+def _write_table(path: Path, row: type[Any], rows: Iterable[Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [field.name for field in fields(row)]
+    rows = list(rows)
+    columns = {name: [getattr(item, name) for item in rows] for name in names}
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(pa.table(columns, schema=_schema(row)), temporary)
+    temporary.replace(path)
+
+
+def _read_table(path: Path, row: type[Any]) -> list[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return []
+    try:
+        columns = pq.read_table(path, schema=_schema(row)).to_pydict()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UnreadableResult(f"{path}: not a table of spans or samples ({error})") from error
+    return [row(*values) for values in zip(*columns.values(), strict=True)]
+
+
+def _schema(row: type[Any]) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    kinds = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
+    return pa.schema([(field.name, kinds[str(field.type)]) for field in fields(row)])

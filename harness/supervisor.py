@@ -1,0 +1,254 @@
+"""Supervisor: measures one point in a process tree of its own and always comes back with a result."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from harness import assemble, environment, gpu, gpu_lock, stacks, tree, verdict
+from harness.deadlines import Breach, find_breach
+from harness.point import Point
+from harness.recorder import Reader
+from harness.result import Measurement, Outcome, PointResult, Sample, Span
+from harness.telemetry import Sampler
+
+POLL_S = 0.1
+_VRAM_BACK_S = 10.0
+_VRAM_NOISE_MIB = 64
+
+Progress = Callable[[Sequence[Span], float], None]
+
+
+@dataclass
+class Watched:
+    """A point's processes while they run."""
+
+    process: subprocess.Popen[bytes]
+    token: str
+    started_ns: int
+    reader: Reader
+    sampler: Sampler
+    vram_before_mib: float
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def start_guard() -> str:
+    """Start the process that ends every measured one if this process dies. Returns the token for measure."""
+    token = secrets.token_hex(8)
+    # Its standard input is a pipe that only this process holds: it ends with it, however it ends.
+    subprocess.Popen(
+        [sys.executable, "-S", "-m", "harness.tree", token],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": _python_path()},
+        start_new_session=True,
+    )
+    return token
+
+
+def measure(
+    point: Point,
+    folder: Path,
+    token: str,
+    repeat: int = 0,
+    price_usd_per_h: float | None = None,
+    progress: Progress = lambda spans, elapsed_s: None,
+) -> Measurement:
+    """Run a point in `folder`, which is emptied first, and say how it went.
+
+    Never raises for what the measured processes do. When this process is interrupted, theirs are ended first.
+    """
+    started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    point.save(folder / "point.json")
+    oom_kills = _oom_kills()
+    cpu_before = time.process_time()
+    with gpu_lock.holding(point):
+        watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}")
+        try:
+            breach = _watch(watched, point, folder, progress)
+        finally:
+            samples = _clean_up(watched, folder)
+    duration_s = (time.monotonic_ns() - watched.started_ns) / 1e9
+    spans = watched.reader.spans()
+    events = _read_events(folder / "events.jsonl")
+    found = verdict.judge(
+        None if breach else watched.process.returncode,
+        events,
+        [span for span in spans if not span.end_ns],
+        breach,
+        _oom_kills() - oom_kills,
+    )
+    result = PointResult(
+        id=point.id,
+        repeat=repeat,
+        point=asdict(point),
+        started_at=started_at,
+        duration_s=duration_s,
+        jobs=assemble.jobs(spans, events, folder),
+        attestation=assemble.by_worker(events, "attest"),
+        memory=assemble.by_worker(events, "memory"),
+        environment=environment.describe(),
+        evidence=watched.evidence,
+        overhead={"harness_cpu_s": time.process_time() - cpu_before, "sampler_cpu_s": watched.sampler.cost_s},
+        price_usd_per_h=price_usd_per_h,
+        **asdict(found),
+    )
+    _remove_raw_spans(folder)
+    return Measurement(_checked(result, point), tuple(spans), tuple(samples), str(folder))
+
+
+def _spawn(point: Point, folder: Path, token: str) -> Watched:
+    vram_before_mib = gpu.used_mib()
+    started_ns = time.monotonic_ns()
+    python = point.avatar.get("python") or sys.executable
+    with (folder / "child.log").open("wb") as log:
+        process = subprocess.Popen(
+            [python, "-m", "harness.child", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(point, token),
+            start_new_session=True,
+        )
+    sampler = Sampler(token, process.pid, started_ns)
+    return Watched(process, token, started_ns, Reader(folder), sampler, vram_before_mib)
+
+
+def _environment(point: Point, token: str) -> dict[str, str]:
+    """The child's variables: one token for the tree, and as many CPU threads per worker as was asked for."""
+    threads = str(point.executor.get("cpu_threads", 1))
+    pinned = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {
+        **os.environ,
+        **dict.fromkeys(pinned, threads),
+        tree.VARIABLE: token,
+        "PYTHONPATH": _python_path(),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _python_path() -> str:
+    root = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+
+
+def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> Breach | None:
+    """Poll until the child ends (None) or a deadline is broken; then the stacks are on disk, the tree still alive."""
+    reader = watched.reader
+    while True:
+        try:
+            watched.process.wait(POLL_S)
+            return None
+        except subprocess.TimeoutExpired:
+            reader.poll()
+        now_ns = time.monotonic_ns()
+        open_spans = reader.open()
+        breach = find_breach(
+            now_ns, open_spans, reader.first_frames, watched.started_ns, reader.last_sign_ns, point.limits
+        )
+        if breach:
+            _gather_evidence(watched, breach, folder)
+            return breach
+        progress(open_spans, (now_ns - watched.started_ns) / 1e9)
+
+
+def _gather_evidence(watched: Watched, breach: Breach, folder: Path) -> None:
+    pids = [process.pid for process in tree.members(watched.token, watched.process.pid)]
+    dumps = stacks.dump(pids, folder)
+    stacks.write(dumps, folder / "stacks.txt")
+    span = breach.span
+    watched.evidence |= {
+        "limit": f"limits.{breach.limit}",
+        "limit_s": breach.limit_s,
+        "detected_after_s": breach.late_s,
+        "excerpt": stacks.excerpt(dumps, span.pid if span else 0, span.worker if span else -1),
+        "stacks": "stacks.txt",
+        "processes": [f"{dump.pid}: {dump.state}" for dump in dumps],
+        "gpus": [gpu.readings(index) for index in range(len(gpu.handles()))],
+    }
+
+
+def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
+    """End what is left of the tree and wait until its GPU memory is back; what stays is stated in the evidence."""
+    survivors = tree.end(watched.token, watched.process.pid) if _still_there(watched) else []
+    watched.process.wait() if not survivors else watched.process.poll()
+    samples = watched.sampler.stop()
+    watched.reader.finish()
+    if survivors:
+        watched.evidence["survivors"] = [f"{process.pid} ({process.state})" for process in survivors]
+    leak_mib = _wait_for_vram(watched.vram_before_mib) if gpu.handles() else 0.0
+    if leak_mib:
+        watched.evidence["vram_leak_mib"] = leak_mib
+    tail = (folder / "child.log").read_bytes()[-4000:].decode(errors="replace")
+    if watched.process.returncode != 0:
+        watched.evidence["log_tail"] = tail
+    return samples
+
+
+def _still_there(watched: Watched) -> bool:
+    return watched.process.poll() is None or bool(tree.members(watched.token, watched.process.pid))
+
+
+def _wait_for_vram(before_mib: float) -> float:
+    """MiB that are still in use beyond the level before, after a patient wait; 0.0 if the memory is back."""
+    until = time.monotonic() + _VRAM_BACK_S
+    while (more := gpu.used_mib() - before_mib) > _VRAM_NOISE_MIB and time.monotonic() < until:
+        time.sleep(0.1)
+    return more if more > _VRAM_NOISE_MIB else 0.0
+
+
+def _checked(result: PointResult, point: Point) -> PointResult:
+    """An ok point has all its jobs, every output right, and a wall time; else it is invalid, in words."""
+    from dataclasses import replace
+
+    if result.outcome is not Outcome.OK:
+        return result
+    wrong = next((job for job in result.jobs if not job.valid), None)
+    if len(result.jobs) != point.num_jobs:
+        reason = f"{len(result.jobs)} of {point.num_jobs} jobs left a result"
+        return replace(result, outcome=Outcome.INVALID, reason=reason)
+    if wrong:
+        reason = f"output of job {wrong.job} on worker {wrong.worker}: {wrong.problem}"
+        return replace(result, outcome=Outcome.INVALID, reason=reason, worker=wrong.worker, job=wrong.job)
+    return replace(result, wall_s=max(job.end_s for job in result.jobs))
+
+
+def _read_events(path: Path) -> list[dict[str, Any]]:
+    """The child's lines; one that its death cut short is left out."""
+    if not path.is_file():
+        return []
+    events = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events
+
+
+def _remove_raw_spans(folder: Path) -> None:
+    """The recorder's files are converted to spans.parquet; empty faulthandler files say nothing."""
+    for path in [*folder.glob("spans-*.bin"), *folder.glob("faulthandler-*.txt")]:
+        if path.suffix == ".bin" or not path.stat().st_size:
+            path.unlink()
+
+
+def _oom_kills() -> int:
+    """How often the kernel has killed a process for lack of memory since boot."""
+    for line in Path("/proc/vmstat").read_text().splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0

@@ -1,0 +1,99 @@
+"""The process tree of a point: who belongs to it, and how all of it is ended. Standard library only.
+
+A process belongs to it if it carries the point's token in its environment, shares the child's session, or descends
+from one that does: so grandchildren in sessions of their own and orphans are found too.
+`python -m harness.tree TOKEN` is the guard: it waits for the harness to go away and then ends what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+VARIABLE = "HARNESS_TREE"
+
+
+class Process(NamedTuple):
+    """What /proc/<pid>/stat says. state: R running, S sleeping, D in the kernel, T stopped, Z dead but not reaped."""
+
+    pid: int
+    parent: int
+    session: int
+    state: str
+
+
+def members(token: str, session: int | None = None) -> list[Process]:
+    """The live processes whose token starts with `token` or whose session is `session`, and their descendants."""
+    alive = {process.pid: process for process in _all_processes() if process.state not in "ZX"}
+    found = {pid for pid, process in alive.items() if process.session == session or _has_token(pid, token)}
+    grown = True
+    while grown:
+        children = {pid for pid, process in alive.items() if process.parent in found} - found
+        found |= children
+        grown = bool(children)
+    return [alive[pid] for pid in sorted(found - {os.getpid()})]
+
+
+def end(token: str, session: int | None = None, grace_s: float = 1.0, patience_s: float = 5.0) -> list[Process]:
+    """TERM, then KILL after grace_s, to every member until none is left. Returns those left after patience_s."""
+    _send(members(token, session), signal.SIGTERM)
+    _wait_until_gone(token, session, grace_s)
+    give_up = time.monotonic() + patience_s
+    while (left := members(token, session)) and time.monotonic() < give_up:
+        _send(left, signal.SIGKILL)  # again each time: a member may have started another meanwhile
+        _wait_until_gone(token, session, 0.1)
+    return left
+
+
+def _wait_until_gone(token: str, session: int | None, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and members(token, session):
+        time.sleep(0.02)
+
+
+def _send(processes: list[Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, number)
+
+
+def _all_processes() -> list[Process]:
+    found = (_read_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return [process for process in found if process]
+
+
+def _read_stat(pid: int) -> Process | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:  # gone meanwhile
+        return None
+    state, parent, _, session, *_ = text[text.rindex(")") + 2 :].split()
+    return Process(pid, int(parent), int(session), state)
+
+
+def _has_token(pid: int, token: str) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone meanwhile, or another user's
+        return False
+    # A token goes on with "." and the point's number, so that one does not match another that only starts alike.
+    wanted = f"{VARIABLE}={token}".encode()
+    return any(item == wanted or item.startswith(wanted + b".") for item in environment.split(b"\0"))
+
+
+def guard(token: str) -> None:
+    """Wait until standard input ends, which the harness's death does, then end every process with the token."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while os.read(0, 1):
+        pass
+    end(token, grace_s=0.2)
+
+
+if __name__ == "__main__":
+    guard(sys.argv[1])

@@ -1,0 +1,116 @@
+"""Verdict: from how the processes ended to an outcome, a place and a sentence. Pure, standard library only."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.deadlines import Breach
+from harness.recorder import RAISED
+from harness.result import Outcome, Span
+
+_NO_MEMORY = ("MemoryError", "OutOfMemoryError", "AcceleratorError")
+_NO_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a point ended and where; see PointResult for the fields."""
+
+    outcome: Outcome
+    reason: str = ""
+    phase: str = ""
+    component: str = ""
+    stage: str = ""
+    worker: int = -1
+    job: int = -1
+
+
+def judge(
+    exit_code: int | None,
+    events: Sequence[Mapping[str, Any]],
+    open_spans: Sequence[Span],
+    breach: Breach | None,
+    oom_kills: int,
+) -> Verdict:
+    """Decide from the evidence. exit_code is None where the tree was ended for a breach.
+
+    oom_kills  how often the kernel killed for memory while the point ran, anywhere on the machine
+    """
+    if breach:
+        return _at(breach.span, breach.outcome, _breach_words(breach))
+    inapplicable = _first(events, "not_applicable")
+    if inapplicable:
+        return Verdict(Outcome.SKIPPED, str(inapplicable["reason"]))
+    failure = _first(events, "failure")
+    if failure and failure["type"] == "WorkerDied":
+        worker, code = int(failure["dead_worker"]), int(failure["exit_code"])
+        return _death(code, f"worker {worker}", [span for span in open_spans if span.worker == worker], oom_kills)
+    if failure:
+        return _exception(failure, open_spans)
+    if exit_code == 0 and any(event["event"] == "done" and event["worker"] is None for event in events):
+        return Verdict(Outcome.OK)
+    return _death(exit_code or 0, "the measured process", open_spans, oom_kills)
+
+
+def place(verdict: Verdict | Span) -> str:
+    """Where, in words: "load of avatar on worker 1", "stage avatar.warp of job 3 on worker 0"."""
+    if verdict.phase == "stage":
+        words = f"stage {verdict.component}.{verdict.stage}"
+    elif verdict.phase == "job":
+        words = "job"
+    else:
+        words = " of ".join(part for part in (verdict.phase.replace("_", "-"), verdict.component) if part)
+    if verdict.job >= 0:
+        words += f" {verdict.job}" if verdict.phase == "job" else f" of job {verdict.job}"
+    return f"{words} on worker {verdict.worker}" if verdict.worker >= 0 else words
+
+
+def _breach_words(breach: Breach) -> str:
+    limit = f"limits.{breach.limit}={breach.limit_s:g} s"
+    if breach.limit == "start":
+        return f"no sign of life from the measured process within {limit}"
+    if breach.limit == "idle":
+        return f"no stage, load or job was running, yet the processes did not end within {limit}"
+    if breach.limit == "total":
+        doing = f", at {place(breach.span)}" if breach.span else ""
+        return f"not finished within {limit}{doing}"
+    if breach.limit == "first_output" and breach.span:
+        return f"{place(breach.span)}: no first frame within {limit}"
+    return f"{place(breach.span)} did not end within {limit}" if breach.span else limit
+
+
+def _exception(failure: Mapping[str, Any], open_spans: Sequence[Span]) -> Verdict:
+    text = str(failure["message"])
+    kind = str(failure["type"])
+    no_memory = kind in _NO_MEMORY or any(word in text.lower() for word in _NO_MEMORY_WORDS)
+    outcome = Outcome.OOM if no_memory else Outcome.FAILED
+    passed = [span for span in open_spans if span.count == RAISED and span.pid == failure["pid"]]
+    words = f"{kind}: {text}" if text else kind
+    return _at(_innermost(passed), outcome, words, prefix=True)
+
+
+def _death(code: int, who: str, open_spans: Sequence[Span], oom_kills: int) -> Verdict:
+    span = _innermost([span for span in open_spans if span.phase != "shutdown"]) or _innermost(open_spans)
+    if code == -signal.SIGKILL and oom_kills:
+        return _at(span, Outcome.OOM, f"{who} was killed by the kernel: out of memory", prefix=True)
+    if code < 0:
+        return _at(span, Outcome.CRASHED, f"{who} was killed by {signal.Signals(-code).name}", prefix=True)
+    return _at(span, Outcome.CRASHED, f"{who} ended with exit code {code} and no result", prefix=True)
+
+
+def _at(span: Span | None, outcome: Outcome, reason: str, prefix: bool = False) -> Verdict:
+    if span is None:
+        return Verdict(outcome, reason)
+    reason = f"{place(span)}: {reason}" if prefix else reason
+    return Verdict(outcome, reason, span.phase, span.component, span.stage, span.worker, span.job)
+
+
+def _innermost(spans: Sequence[Span]) -> Span | None:
+    return max(spans, key=lambda span: span.start_ns, default=None)
+
+
+def _first(events: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    return next((event for event in events if event["event"] == name), None)

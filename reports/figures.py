@@ -1,0 +1,205 @@
+"""Figures as inline SVG: lines over workers and stacked bars; the same data always gives the same bytes."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Replaced in the SVG, so that figures follow the page's light or dark colours.
+_INK, _LINE = "#123456", "#789abc"
+_WIDTH_IN = 4.9  # narrow, so that 9 pt stays legible on a telephone
+# Okabe and Ito's colours, which colour-blind readers tell apart; bright enough on white and on black.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8f7a00", "#7f7f7f")
+_MARKERS = "osD^vPX*"
+_STAGE_COLOURS = {
+    "condition": "#9ecae1",
+    "gpt": "#2b7bba",
+    "vocoder": "#5a6fc0",
+    "source": "#b8b04a",
+    "features": "#009e73",
+    "motion": "#7bc96f",
+    "stitch": "#a6761d",
+    "warp": "#e69f00",
+    "decode": "#d55e00",
+    "putback": "#cc79a7",
+    "write": "#8e5aa8",
+}
+_STYLE = {
+    "svg.hashsalt": "report",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _LINE,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.4,
+    "hatch.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series over x; bounds are (low, high) per point or None where there is no interval."""
+
+    label: str
+    x: tuple[int, ...]
+    y: tuple[float, ...]
+    bounds: tuple[tuple[float, float] | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class Miss:
+    """An x without a value, and the outcome in a word."""
+
+    x: int
+    text: str
+
+
+def lines(
+    name: str, alt: str, series: Sequence[Line], labels: tuple[str, str], misses: Sequence[Miss] = (), ideal: bool = False
+) -> str:
+    """Series over whole x; `ideal` draws y = x; misses are crosses at the foot with their word."""
+    with _drawing(name, 3.1) as (figure, axes):
+        ticks = sorted({x for line in series for x in line.x} | {miss.x for miss in misses})
+        if ideal:
+            ends = [1, max(ticks)]
+            axes.plot(ends, ends, color=_INK, linestyle=(0, (2, 3)), linewidth=1, label="ideal")
+        for index, line in enumerate(series):
+            _draw_line(axes, line, index)
+        axes.set_ylim(bottom=0)
+        for miss in misses:
+            axes.plot([miss.x], [0], marker="x", color=_INK, clip_on=False, linestyle="none")
+        for x, words in _by_x(misses).items():
+            text = f" {words}"
+            axes.annotate(text, (x, 0), rotation=90, va="bottom", ha="center", fontsize=7.5, xytext=(0, 5),
+                          textcoords="offset points")  # fmt: skip
+        axes.set_xticks(ticks)
+        axes.set_xlim(min(ticks) - 0.4, max(ticks) + 0.4)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.grid(axis="y")
+        _legend(figure, axes, 2)
+        return _svg(figure, name, alt)
+
+
+def _draw_line(axes: Axes, line: Line, index: int) -> None:
+    colour = _COLOURS[index % len(_COLOURS)]
+    marker = _MARKERS[index % len(_MARKERS)]
+    axes.plot(line.x, line.y, color=colour, marker=marker, markersize=5, linewidth=1.6, label=label(line.label))
+    for x, bound in zip(line.x, line.bounds, strict=False):
+        if bound:
+            axes.vlines(x, *bound, color=colour, linewidth=1.2)
+
+
+def _by_x(misses: Sequence[Miss]) -> dict[int, str]:
+    found: dict[int, list[str]] = {}
+    for miss in misses:
+        found.setdefault(miss.x, []).append(label(miss.text))
+    return {x: ", ".join(dict.fromkeys(words)) for x, words in found.items()}
+
+
+def bars(
+    name: str, alt: str, rows: Sequence[str], parts: Mapping[str, Sequence[float]], axis: str, hatched: str = ""
+) -> str:
+    """Horizontal stacked bars, one per row with its name above it; the part named `hatched` is apart and grey."""
+    with _drawing(name, 0.9 + 0.46 * len(rows)) as (figure, axes):
+        lefts = [0.0] * len(rows)
+        places = [-float(index) for index in range(len(rows))]
+        for index, (part, values) in enumerate(parts.items()):
+            apart = part == hatched
+            axes.barh(
+                places, values, left=lefts, height=0.42, label=label(part),
+                color="none" if apart else _colour(part, index), edgecolor=_INK if apart else "none",
+                hatch="////" if apart else None, linewidth=0.5,
+            )  # fmt: skip
+            lefts = [left + value for left, value in zip(lefts, values, strict=True)]
+        _name_bars(axes, rows, places, lefts)
+        axes.set_xlabel(axis)
+        _legend(figure, axes, 4)
+        return _svg(figure, name, alt)
+
+
+def groups(name: str, alt: str, rows: Sequence[str], parts: Mapping[str, Sequence[float | None]], axis: str) -> str:
+    """Horizontal bars side by side, one group per row; None leaves a gap."""
+    height = 0.52 / max(len(parts), 1)
+    with _drawing(name, 0.9 + 0.56 * len(rows)) as (figure, axes):
+        for index, (part, values) in enumerate(parts.items()):
+            places = [-row - height * (index - (len(parts) - 1) / 2) for row in range(len(rows))]
+            known = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
+            colour = _COLOURS[index % len(_COLOURS)]
+            axes.barh([p for p, _ in known], [v for _, v in known], height * 0.9, label=label(part), color=colour)
+        ends = [max((parts[part][row] or 0.0 for part in parts), default=0.0) for row in range(len(rows))]
+        _name_bars(axes, rows, [-float(row) for row in range(len(rows))], ends)
+        axes.set_xlabel(axis)
+        _legend(figure, axes, 4)
+        return _svg(figure, name, alt)
+
+
+def _name_bars(axes: Axes, rows: Sequence[str], places: Sequence[float], ends: Sequence[float]) -> None:
+    for row, place, end in zip(rows, places, ends, strict=True):
+        axes.annotate(label(row, 60), (0, place + 0.29), va="bottom", fontsize=8, annotation_clip=False)
+        axes.annotate(f" {end:.3g}", (end, place), va="center", fontsize=8, annotation_clip=False)
+    axes.set_yticks([])
+    axes.set_ylim(min(places) - 0.5, max(places) + 0.75)
+    axes.set_xlim(0, (max(ends, default=0.0) or 1.0) * 1.12)
+    axes.grid(axis="x")
+
+
+def _colour(part: str, index: int) -> str:
+    return _STAGE_COLOURS.get(part.rpartition(".")[2], _COLOURS[index % len(_COLOURS)])
+
+
+def label(text: str, longest: int = 40) -> str:
+    """Text that the drawing font has: one line of Latin-1, cut at `longest` characters."""
+    flat = " ".join(text.split())
+    known = "".join(character if character.isprintable() and ord(character) < 256 else "?" for character in flat)
+    return known if len(known) <= longest else f"{known[: longest - 3]}..."
+
+
+@contextmanager
+def _drawing(name: str, height_in: float) -> Iterator[tuple[Figure, Axes]]:
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(_WIDTH_IN, height_in))
+        axes = figure.add_subplot()
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(length=0)
+        yield figure, axes
+
+
+def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(handles, names, ncols=columns, frameon=False, fontsize=8, loc="lower left",
+                    bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0, handlelength=1.4)  # fmt: skip
+
+
+def _svg(figure: Figure, name: str, alt: str) -> str:
+    """The <svg> element alone: named ids, a title, no date, no size but the view box, colours of the page."""
+    buffer = io.StringIO()
+    empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(buffer, format="svg", metadata=empty, bbox_inches="tight", pad_inches=0.05)
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = text.replace(_INK, "currentColor").replace(_LINE, "var(--line)")
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 sans-serif", text)
+    head, _, body = text.partition(">")
+    head = re.sub(r'\s(width|height|version)="[^"]*"', "", head)
+    spoken = html.escape(alt, quote=True)
+    return f'{head} role="img" aria-label="{spoken}"><title>{spoken}</title>{body}'

@@ -1,0 +1,217 @@
+"""Points with their repeats: what varied, medians with intervals, speed-up over the measured baseline."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median, stdev
+from typing import Any
+
+from harness.metrics import METRICS, Value
+from harness.point import flatten
+from harness.result import Measurement, Outcome
+
+# What is asked of a point besides its axes, or is its own column already.
+_NO_AXIS = ("limits", "rules", "impossible")
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; the last serves for more.
+_T_TEXT = """
+12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131
+2.120 2.110 2.101 2.093 2.086 2.080 2.074 2.069 2.064 2.060 2.056 2.052 2.048 2.045 2.042"""
+_T = tuple(float(text) for text in _T_TEXT.split())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Median over n repeats; low and high bound the mean at 95 % and are None for a single repeat."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement with every metric computed once."""
+
+    measurement: Measurement
+    values: Mapping[str, Value]
+
+    @property
+    def ok(self) -> bool:
+        return self.measurement.result.outcome is Outcome.OK
+
+
+@dataclass(frozen=True)
+class PointRows:
+    """One point: its repeats, what sets it apart from the others, and the rows of its baseline.
+
+    axes    the values of what varied in the run, by column name
+    label   what a reader calls it: executor, workers and what varied
+    """
+
+    id: str
+    executor: str
+    workers: int
+    axes: Mapping[str, Any]
+    label: str
+    rows: tuple[Row, ...]
+    baseline: PointRows | None = field(default=None, repr=False)
+
+    @property
+    def first(self) -> Measurement:
+        return self.rows[0].measurement
+
+    @property
+    def ok(self) -> bool:
+        """Every repeat ended ok; one that failed makes the point unfit for a verdict."""
+        return bool(self.rows) and all(row.ok for row in self.rows)
+
+    @property
+    def fault(self) -> str:
+        return str(self.first.result.point.get("fault", {}).get("kind", "none"))
+
+    def numbers(self, name: str) -> list[float]:
+        found = (row.values.get(name) for row in self.rows)
+        return [float(value) for value in found if isinstance(value, int | float)]
+
+    def estimate(self, name: str) -> Estimate | None:
+        return estimate(self.numbers(name))
+
+    def number(self, name: str) -> float | None:
+        """The median over repeats, None where nothing was measured."""
+        values = self.numbers(name)
+        return median(values) if values else None
+
+    def speedup(self) -> Estimate | None:
+        if self.baseline is None:
+            return None
+        return ratio_estimate(self.numbers("media_s_per_h"), self.baseline.numbers("media_s_per_h"))
+
+    def outcome_text(self) -> str:
+        """`ok`, or for unlike repeats `2 ok, 1 hung`."""
+        outcomes = [str(row.measurement.result.outcome) for row in self.rows]
+        kinds = list(dict.fromkeys(outcomes))
+        if len(kinds) == 1:
+            return kinds[0] if len(outcomes) == 1 else f"{kinds[0]} ({len(outcomes)} runs)"
+        return ", ".join(f"{outcomes.count(kind)} {kind}" for kind in kinds)
+
+
+def t_quantile(freedom: float) -> float:
+    """Two-sided 95 % quantile for at least 1 degree of freedom, rounded towards the wider interval."""
+    return _T[min(int(freedom), len(_T)) - 1]
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """Median, and from two repeats on a t-interval of the mean (of logarithms where all are positive)."""
+    if not values:
+        return None
+    if len(values) < 2:
+        return Estimate(values[0], None, None, 1)
+    positive = min(values) > 0
+    scale = [math.log(value) for value in values] if positive else list(values)
+    half = t_quantile(len(values) - 1) * stdev(scale) / math.sqrt(len(values))
+    low, high = fmean(scale) - half, fmean(scale) + half
+    bounds = (math.exp(low), math.exp(high)) if positive else (low, high)
+    return Estimate(median(values), *bounds, len(values))
+
+
+def ratio_estimate(values: Sequence[float], base: Sequence[float]) -> Estimate | None:
+    """median(values) / median(base); Welch's t-interval on logarithms where both have two repeats or more."""
+    if not values or not base or min(*values, *base) <= 0:
+        return None
+    value, n = median(values) / median(base), min(len(values), len(base))
+    if n < 2:
+        return Estimate(value, None, None, n)
+    logs, base_logs = [math.log(item) for item in values], [math.log(item) for item in base]
+    a, b = stdev(logs) ** 2 / len(logs), stdev(base_logs) ** 2 / len(base_logs)
+    if a + b == 0:
+        return Estimate(value, value, value, n)
+    freedom = (a + b) ** 2 / (a**2 / (len(logs) - 1) + b**2 / (len(base_logs) - 1))
+    half = t_quantile(freedom) * math.sqrt(a + b)
+    middle = fmean(logs) - fmean(base_logs)
+    return Estimate(value, math.exp(middle - half), math.exp(middle + half), n)
+
+
+def points_of(measurements: Sequence[Measurement]) -> tuple[PointRows, ...]:
+    """Group by point, in the order of first start, each with its baseline."""
+    axes = axes_of([m.result.point for m in measurements])
+    grouped: dict[str, list[Row]] = {}
+    for m in sorted(measurements, key=lambda m: (m.result.started_at, m.result.id, m.result.repeat)):
+        grouped.setdefault(m.result.id, []).append(Row(m, {x.name: x.compute(m) for x in METRICS}))
+    points = [_point(name, rows, axes) for name, rows in grouped.items()]
+    return tuple(_with_baseline(point, points) for point in points)
+
+
+def _point(name: str, rows: list[Row], axes: Mapping[str, str]) -> PointRows:
+    point = rows[0].measurement.result.point
+    executor = point.get("executor", {})
+    kind, workers = str(executor.get("name", "unknown")), int(executor.get("workers", 1))
+    flat = flat_point(point)
+    values = {column: flat[key] for key, column in axes.items() if key in flat}
+    hidden = {"jobs", "texts"} if "workload" in values else {"jobs"}
+    told = [f"{column}={_short(value)}" for column, value in values.items() if column not in hidden]
+    repeats = sorted(rows, key=lambda row: row.measurement.result.repeat)
+    return PointRows(name, kind, workers, values, ", ".join([f"{kind} x{workers}", *told]), tuple(repeats))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _with_baseline(point: PointRows, points: Sequence[PointRows]) -> PointRows:
+    work = same_work(point.first)
+    alike = [other for other in points if other.numbers("media_s_per_h") and same_work(other.first) == work]
+    sequential = [other for other in alike if other.executor == "sequential" and other.workers == 1]
+    single = [other for other in alike if other.executor == point.executor and other.workers == 1]
+    found = sequential or single
+    return PointRows(**{**vars(point), "baseline": found[0] if found else None})
+
+
+def same_work(m: Measurement) -> str:
+    """What must be equal for a speed-up to mean anything: all but executor, limits and the number of jobs."""
+    rest = {key: value for key, value in m.result.point.items() if key not in ("executor", "limits")}
+    workload = {key: value for key, value in rest.get("workload", {}).items() if key != "jobs"}
+    return json.dumps({**rest, "workload": workload}, sort_keys=True)
+
+
+def flat_point(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys to plain values; executor's name and workers, limits and rules left out, lists as JSON."""
+    flat: dict[str, Any] = {}
+    for key, value in flatten(point):
+        parts = key.split(".")
+        if set(parts) & set(_NO_AXIS) or key in ("executor.name", "executor.workers", "executor._target_"):
+            continue
+        flat[key] = value if isinstance(value, str | int | float | None) else json.dumps(value)
+    for group in ("tts", "avatar", "asr"):
+        target = flat.pop(f"{group}._target_", None)
+        flat[group] = str(target).removeprefix("engines.") if target else "none"
+    if "workload.name" in flat:
+        flat["workload"] = flat.pop("workload.name")
+    return flat
+
+
+def axes_of(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What takes more than one value over the points: dotted key -> column name.
+
+    The name is the last component where no other axis ends alike; a fault's keys stay whole. Keys that end
+    alike and always move together (tts.device and avatar.device, both from `device`) are one axis.
+    """
+    flats = [flat_point(point) for point in points]
+    columns: dict[str, dict[int, str]] = {}
+    for index, flat in enumerate(flats):
+        for key, value in flat.items():
+            columns.setdefault(key, {})[index] = json.dumps(value)
+    varied = {key: values for key, values in columns.items() if len(set(values.values())) > 1}
+    names: dict[str, str] = {}
+    for key, values in varied.items():
+        last = key.rpartition(".")[2]
+        alike = [other for other in varied if other.rpartition(".")[2] == last]
+        if key.startswith("fault.") or any(varied[other] != values for other in alike):
+            names[key] = key
+        elif key == alike[0]:
+            names[key] = last
+    return names

@@ -1,0 +1,217 @@
+"""The verdict: what this run answers in sentences, and what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.metrics import jobs_needed
+from harness.result import Outcome
+from reports.blocks import Block, Section, Text, num, spread
+from reports.points import PointRows
+from reports.tables import Table, attested, counts
+
+EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
+
+
+def verdict(table: Table) -> Section:
+    """Fastest configuration, real time or not, speed-up, validity, failures; only what was measured."""
+    blocks: list[Block] = [Text(_lead(table), "lead" if table.ok else "bad")]
+    if table.ok:
+        blocks += [
+            _below_one(table, "rtf_request_p50", "Request RTF below 1 (one viewer's wait, median over jobs)"),
+            _below_one(table, "rtf_aggregate", "Aggregate RTF below 1 (the whole machine keeps up)"),
+            _gain(table),
+            _validity(table),
+        ]
+    blocks.append(_failures(table))
+    return Section("verdict", "Verdict", tuple(blocks))
+
+
+def _lead(table: Table) -> str:
+    conditions = _conditions(table.ok or table.points)
+    if not table.ok:
+        return f"Not measured: no point ended ok without an injected fault, so no figure counts ({conditions})."
+    best = table.ok[0]
+    rtf, request = best.estimate("rtf_aggregate"), num(best.number("rtf_request_p50"))
+    clip = num(best.number("clip_s"))
+    return (
+        f"Fastest ok configuration: {best.label}, aggregate RTF {spread(rtf)}, "
+        f"{num(best.number('clips_per_h'))} clips of {clip} s per hour, request RTF {request} ({conditions})."
+    )
+
+
+def _conditions(points: Sequence[PointRows]) -> str:
+    """Device and weights, in the sentence that carries the figures."""
+    weights = sorted({attested(point.first, "weights") for point in points} - {""})
+    devices = sorted({device(point) for point in points})
+    parts = [f"on {' and '.join(devices)}", *(_weights_text(text) for text in weights)]
+    if any(simulated(point) for point in points):
+        parts.append("simulated engines: the times are sleeps and say nothing of real models")
+    return "; ".join(parts)
+
+
+def _weights_text(weights: str) -> str:
+    if "random" in weights:
+        return f"weights {weights}: speed and memory are meaningful, picture quality is not"
+    return f"weights {weights}"
+
+
+def simulated(point: PointRows) -> bool:
+    configs = (point.first.result.point.get(group, {}) for group in ("tts", "avatar", "asr"))
+    return any("simulated" in str(config.get("_target_", "")) for config in configs)
+
+
+def device(point: PointRows) -> str:
+    """`cuda (NVIDIA L4)` or `cpu`, as attested; the GPU's name where the environment names one."""
+    kind = attested(point.first, "device") or "an unnamed device"
+    gpu = gpu_name(point)
+    return f"{kind} ({gpu})" if gpu and "cuda" in kind else kind
+
+
+def gpu_name(point: PointRows) -> str:
+    """Names of the machine's GPUs, each once."""
+    gpus = point.first.result.environment.get("gpus") or []
+    return ", ".join(dict.fromkeys(str(gpu.get("name", "GPU")) for gpu in gpus))
+
+
+def _below_one(table: Table, metric: str, question: str) -> Text:
+    """The first configuration is the one with the fewest workers, then the one measured first."""
+    measured = [point for point in table.ok if point.number(metric) is not None]
+    if not measured:
+        return Text(f"{question}: not measured.", "warn")
+    below = [point for point in measured if (point.number(metric) or 0.0) < 1]
+    if not below:
+        nearest = min(measured, key=lambda point: point.number(metric) or 0.0)
+        reached = spread(nearest.estimate(metric))
+        return Text(f"{question}: no. Nearest: {nearest.label} with {reached}.", "bad")
+    order = {point.id: index for index, point in enumerate(table.points)}
+    first = min(below, key=lambda point: (point.workers, order[point.id]))
+    estimate = first.estimate(metric)
+    clear = estimate is None or estimate.high is None or estimate.high < 1
+    doubt = "" if clear else " The interval reaches 1, so repeats may end above it."
+    return Text(
+        f"{question}: yes, by {len(below)} of {len(measured)} ok configurations; with the fewest workers by "
+        f"{first.label}: {spread(estimate)}.{doubt}",
+        "good" if clear else "warn",
+    )
+
+
+def _gain(table: Table) -> Text:
+    others = [point for point in table.ok if point.baseline and point.baseline.id != point.id]
+    known = [(point.speedup(), point) for point in others]
+    gains = [(gain, point) for gain, point in known if gain is not None]
+    if not gains:
+        return Text("Speed-up: not measured, no ok configuration beside a baseline of the same work.", "warn")
+    gain, point = max(gains, key=lambda item: item[0].value)
+    base = point.baseline
+    name = base.label if base else ""
+    return Text(
+        f"Largest speed-up over {name}: {spread(gain, 'x')} by {point.label}, efficiency "
+        f"{num(gain.value / point.workers)} per worker.",
+        "good" if gain.value > 1 else "bad",
+    )
+
+
+def _validity(table: Table) -> Text:
+    jobs = [job for point in table.ok for row in point.rows for job in row.measurement.result.jobs]
+    good = sum(job.valid for job in jobs)
+    return Text(
+        f"Output: {good} of {len(jobs)} clips of the ok configurations passed the checks.",
+        "good" if jobs and good == len(jobs) else "bad",
+    )
+
+
+def _failures(table: Table) -> Text:
+    total = sum(len(point.rows) for point in table.points)
+    ended = counts(table.points)
+    summary = ", ".join(f"{count} {kind}" for kind, count in ended.items())
+    bad = [p for p in table.points if any(_broke(row.measurement.result.outcome) for row in p.rows)]
+    named = "; ".join(f"{point.label}: {point.outcome_text()}" for point in bad[:8])
+    rest = f"; and {len(bad) - 8} more" if len(bad) > 8 else ""
+    text = f"{total} measurements of {len(table.points)} points: {summary}."
+    return Text(f"{text} Not ok: {named}{rest}." if bad else text, "bad" if bad else "note")
+
+
+def _broke(outcome: Outcome) -> bool:
+    return outcome not in (Outcome.OK, Outcome.SKIPPED)
+
+
+def not_measured(table: Table) -> Section | None:
+    """What a reader might take for granted and this run did not look at, as the stored data says."""
+    found = [line for check in _GAPS if (line := check(table))]
+    lines = tuple(Text(line) for line in found)
+    return Section("not-measured", "What was not measured", lines) if found else None
+
+
+def _gap_repeats(table: Table) -> str:
+    single = sum(len(point.rows) == 1 for point in table.points)
+    return f"Repeats: {single} of {len(table.points)} points ran once: no interval." if single else ""
+
+
+def _gap_weights(table: Table) -> str:
+    real = any("checkpoint" in attested(point.first, "weights") for point in table.ok)
+    return "" if real else "Real weights: no ok point ran a checkpoint; picture and voice quality are unknown."
+
+
+def _gap_gpu(table: Table) -> str:
+    return "" if any("cuda" in device(point) for point in table.ok) else "A GPU: no ok point ran on one."
+
+
+def _gap_axes(table: Table) -> str:
+    names = ("tts.precision", "avatar.precision", "avatar.backend", "avatar.steps", "avatar.batch")
+    sizes = {_setting(p, "workload.width") + "x" + _setting(p, "workload.height") for p in table.ok} - {"x"}
+    lines = [f"source size only {next(iter(sizes))}"] if len(sizes) == 1 else []
+    for name in names:
+        values = {_setting(point, name) for point in table.ok} - {""}
+        lines += [f"{name} only {next(iter(values))}"] if len(values) == 1 else []
+    return f"Other settings: {', '.join(lines)}." if lines else ""
+
+
+def _setting(point: PointRows, name: str) -> str:
+    group, key = name.split(".")
+    value = point.first.result.point.get(group, {}).get(key)
+    return "" if value is None else str(value)
+
+
+def _gap_executors(table: Table) -> str:
+    ran = {point.executor for point in table.ok}
+    missing = [name for name in EXECUTORS if name not in ran]
+    return f"Executors without an ok point: {', '.join(missing)}." if missing else ""
+
+
+def _gap_workers(table: Table) -> str:
+    most = max((point.workers for point in table.ok), default=0)
+    return f"More than {most} worker{'s' * (most != 1)}: no ok point." if most else ""
+
+
+def _gap_jobs(table: Table) -> str:
+    few = [point for point in table.ok if (point.number("n_jobs") or 0) < 4 * point.workers]
+    most = max((point.number("n_jobs") or 0 for point in table.ok), default=0)
+    tail = f" The 95th percentile of request RTF needs {jobs_needed(0.95)} jobs; the most here: {num(most)}."
+    text = f"Few jobs: {len(few)} ok points ran fewer than 4 jobs per worker." if few else "Tails:"
+    return text + tail if few or most < jobs_needed(0.95) else ""
+
+
+def _gap_baseline(table: Table) -> str:
+    without = [point for point in table.ok if point.baseline is None]
+    return f"Speed-up: {len(without)} ok points have no measured baseline of the same work." if without else ""
+
+
+def _gap_figures(table: Table) -> str:
+    names = {"peak_vram_mib": "GPU memory", "ttfa_s": "time to first audio", "ttff_s": "time to first frame"}
+    names |= {"usd_per_media_min": "cost (no price per hour given)", "power_w": "power"}
+    missing = [text for name, text in names.items() if not any(point.numbers(name) for point in table.ok)]
+    return f"Figures without a single value: {', '.join(missing)}." if missing else ""
+
+
+_GAPS: tuple[Callable[[Table], str], ...] = (
+    _gap_gpu,
+    _gap_weights,
+    _gap_repeats,
+    _gap_jobs,
+    _gap_executors,
+    _gap_workers,
+    _gap_axes,
+    _gap_baseline,
+    _gap_figures,
+)
