@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class NotApplicable(Exception):
-    """The configuration is well-formed but cannot be run here; the point becomes a `skipped` row with this text."""
+    """The configuration is well-formed but cannot be run here: a `skipped` row with this text."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class DeviceTimer(Protocol):
 
 
 class Component(Protocol):
-    """A model with its stages. The constructor takes the group's keys of conf/ and checks them; it loads nothing.
+    """A model with its stages. The constructor takes the keys of its file in conf/ and loads nothing.
 
     load and warm_up are called once, in this order, in the thread that will own the component unless the
     executor shares it. Raises ValueError for a wrong setting, NotApplicable for what cannot run here.
     """
 
-    timer: DeviceTimer | None
+    @property
+    def timer(self) -> DeviceTimer | None: ...
 
     def load(self) -> None: ...
 
@@ -91,13 +92,13 @@ class Component(Protocol):
         ...
 
     def attest(self) -> Mapping[str, Any]:
-        """What really runs, read back from the loaded objects: weights, device, and backend and dtype per stage.
+        """What really runs, read back from the loaded objects.
 
-        Keys: weights ("random" or "checkpoint <hash>"), device, size, stages {name: {backend, dtype, device}},
-        parameters (count), versions {package: version}. Plain JSON data.
+        Keys: weights ("random" or "checkpoint <hash>"), device, size, parameters (count),
+        stages {name: {backend, dtype, device}}, versions {package: version}. Plain JSON data.
         """
         ...
 
     def memory(self) -> Mapping[str, float]:
-        """Peaks that only the process itself knows, in MiB: torch_allocated_mib, torch_reserved_mib; {} without."""
+        """Peaks that only the process knows, in MiB: torch_allocated_mib, torch_reserved_mib, or {}."""
         ...

@@ -1,4 +1,4 @@
-"""Breaks a component on purpose at a named phase, stage, worker and job, so that catching it can be tested."""
+"""Breaks a component on purpose at a named phase, stage, worker and job: catching it can be tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from engines.contract import Component, DeviceTimer, Job, Piece, Stage
@@ -19,7 +19,9 @@ def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any])
     fault  kind, component, phase (load, warm_up or stage), and stage, worker, job, where None means any
     """
     applies = fault["kind"] != "none" and fault["component"] == name and fault["worker"] in (None, worker)
-    return Faulty(component, fault) if applies else component
+    if applies:
+        return Faulty(component, fault)
+    return component
 
 
 class Faulty:
@@ -77,7 +79,7 @@ class FaultyStage:
 
 def strike(fault: Mapping[str, Any]) -> None:
     """Do what fault.kind says, here and now. Raises ValueError for a kind it does not know."""
-    kinds = {
+    kinds: dict[str, Callable[[], object]] = {
         "hang": _hang,
         "raise": _raise,
         "exit": lambda: os._exit(7),
@@ -110,7 +112,9 @@ def _out_of_memory() -> None:
 
 
 def _fork_after_openmp() -> None:
-    """The hang that nobody plants: libgomp's threads do not survive a fork, the child waits for them for ever."""
+    """The hang that nobody plants: libgomp's threads do not survive a fork, the child waits for them for
+    ever.
+    """
     import torch
 
     torch.set_num_threads(2)

@@ -20,7 +20,8 @@ TOKENS_PER_S = 22_050 / 1024  # XTTS-v2's, so that a text has the same length as
 class Simulated:
     """Stands in for a TTS, an avatar or an ASR.
 
-    role      "tts" turns text into audio of num_tokens tokens, "avatar" audio into frames, "asr" is only loaded
+    role      "tts" turns text into audio of num_tokens tokens, "avatar" audio into frames, "asr" is only
+              loaded
     load_s, warm_up_s   seconds slept in each
     stages    {name: {sleep_s, compute_s, alloc_mib, per}} in order; per is "job" or "frame" (avatar only)
     """
@@ -91,7 +92,9 @@ class SimulatedStage:
         if self._role == "avatar" and self._last:
             if self._work.get("per") != "frame":
                 self._do()
-            yield Piece("video", {"path": "", "frames": self._frames, "audio_s": self._seconds()}, self._frames)
+            yield Piece(
+                "video", {"path": "", "frames": self._frames, "audio_s": self._seconds()}, self._frames
+            )
 
     def _all_frames(self) -> Iterator[Piece]:
         if self._work.get("per") != "frame":

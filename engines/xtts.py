@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
-import torchaudio
 import transformers
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
+from engines.cuda_timer import DeviceTimer as CudaTimer
 from engines.xtts_settings import Settings
+from engines.xtts_voice import REFERENCE_RATE, read_clip, reference
 from engines.xtts_weights import checkpoint_network, random_network
 
-REFERENCE_RATE = 22050  # Hz, at which the networks hear the reference voice
-SHORTEST_REFERENCE_S = 0.33  # the package ignores shorter stretches
 WARM_UP_TOKENS = 10
 
 
@@ -43,10 +40,10 @@ class Prompt:
 
 
 class Sampling(LogitsProcessor):
-    """Turns the greedy choice into a random one: the largest of logit + Gumbel noise is a sample of their softmax.
+    """Makes the greedy choice random: the largest of logits + Gumbel noise is a sample of their softmax.
 
-    The noise comes from a generator of its own: torch's global one, which `generate` draws from otherwise, is shared
-    by all threads, and speech would depend on what the others do.
+    The noise comes from a generator of its own. `generate` would draw from torch's global one, which all
+    threads share, and speech would depend on what the others do.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -65,7 +62,7 @@ class Step:
         self.run = run
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        with torch.inference_mode():  # per thread; left before the yield, so that it never leaks to the consumer
+        with torch.inference_mode():  # left before the yield: else the consumer's code would run in it
             result = self.run(piece)
         yield result
 
@@ -88,8 +85,6 @@ class Xtts:
         if s.device == "cuda":
             if not torch.cuda.is_available():
                 raise NotApplicable("tts.device=cuda: torch sees no GPU here; use device=cpu")
-            from engines.cuda_timer import CudaTimer
-
             self.timer = CudaTimer()
         transformers.utils.logging.set_verbosity_error()  # it warns about GPT2Config's unused token ids
         torch.set_num_threads(s.cpu_threads)
@@ -105,7 +100,8 @@ class Xtts:
             return
         names = self.network.speaker_manager.speaker_names
         if self.settings.speaker not in names:
-            raise ValueError(f"tts.speaker={self.settings.speaker}: not in speakers_xtts.pth; it has {', '.join(names)}")
+            known = ", ".join(names)
+            raise ValueError(f"tts.speaker={self.settings.speaker}: not in speakers_xtts.pth; it has {known}")
 
     def warm_up(self, job: Job) -> None:
         """Run `job` once with at most 10 tokens; its voice stays cached."""
@@ -132,7 +128,8 @@ class Xtts:
         """Prompt -> GPT latents (1, N, C) of N audio tokens, one per 1024 / 22050 s; counts the tokens."""
         prompt: Prompt = piece.data
         gpt = self.network.gpt
-        forced = {} if job.num_tokens is None else dict.fromkeys(("min_new_tokens", "max_new_tokens"), job.num_tokens)
+        count = job.num_tokens
+        forced = {} if count is None else {"min_new_tokens": count, "max_new_tokens": count}
         codes = gpt.generate(
             cond_latents=prompt.latents,
             text_inputs=prompt.tokens,
@@ -153,7 +150,7 @@ class Xtts:
         return Piece("latents", (latents, prompt.speaker), count=count)
 
     def processors(self, seed: int) -> LogitsProcessorList:
-        """Temperature, top-k, top-p and the random choice, in the order in which transformers applies them."""
+        """Temperature, top-k, top-p and the random choice, in the order of transformers."""
         s = self.settings
         steps: list[LogitsProcessor] = []
         if s.temperature != 1:
@@ -175,13 +172,13 @@ class Xtts:
         most = self.network.gpt.max_gen_mel_tokens
         if job.num_tokens is None:
             if self.settings.weights == "random":
-                raise ValueError("workload.num_tokens=null: random weights never stop by themselves; give a number")
+                raise ValueError("workload.num_tokens=null: random weights never stop; give a number")
         elif not 1 <= job.num_tokens <= most:
-            raise ValueError(f"workload.num_tokens={job.num_tokens}: 1 to {most} fit the network; split the text")
+            raise ValueError(f"workload.num_tokens={job.num_tokens}: 1 to {most} fit XTTS; split the text")
 
     def _tokens(self, job: Job, text: str) -> torch.Tensor:
         """Text ids (1, T). Raises ValueError for a text or language that XTTS would mangle without a word."""
-        where = f"workload.texts[{job.index}]"
+        where = f"workload.texts, job {job.index}"
         languages = self.network.config.languages
         if job.language not in languages:
             raise ValueError(f"workload.language={job.language}: XTTS speaks {', '.join(languages)}")
@@ -189,20 +186,28 @@ class Xtts:
         if not text:
             raise ValueError(f"{where}: empty; give at least one word")
         language = job.language.split("-")[0]
-        limit = self.settings.max_characters or self.network.tokenizer.char_limits[language]
-        if len(text) > limit:
-            raise ValueError(
-                f"{where}: {len(text)} characters; XTTS may cut the speech of more than {limit} in {job.language}; "
-                "split it, or raise tts.max_characters"
-            )
+        self._check_length(where, text, language)
         try:
             ids = self.network.tokenizer.encode(text, lang=language)
         except ImportError as error:
-            raise NotApplicable(f"workload.language={job.language}: {error}; install coqui-tts[languages]") from error
+            missing = f"workload.language={job.language}: {error}; install coqui-tts[languages]"
+            raise NotApplicable(missing) from error
         most = self.network.args.gpt_max_text_tokens - 1
         if len(ids) > most:
-            raise ValueError(f"{where}: {len(ids)} text tokens; at most {most} fit the network; split it")
+            raise ValueError(
+                f"{where}: {len(text)} characters are {len(ids)} text tokens; at most {most} fit; split it"
+            )
         return torch.tensor([ids], dtype=torch.int32, device=self.network.device)
+
+    def _check_length(self, where: str, text: str, language: str) -> None:
+        limit = self.settings.max_characters
+        if limit is None and self.settings.weights != "random":  # noise loses nothing by a cut
+            limit = self.network.tokenizer.char_limits[language]
+        if limit is not None and len(text) > limit:
+            raise ValueError(
+                f"{where}: {len(text)} characters; XTTS may cut the speech of more than {limit} "
+                f"in {language}; split it, or raise tts.max_characters"
+            )
 
     def _voice(self, job: Job) -> tuple[torch.Tensor, torch.Tensor]:
         """Conditioning latents and speaker embedding of the named speaker or of the job's clip."""
@@ -210,11 +215,11 @@ class Xtts:
         if s.speaker is not None:
             latents, speaker = self.network.speaker_manager.speakers[s.speaker].values()
             return latents.to(self.network.device), speaker.to(self.network.device)
-        clip = _read(job.voice)
+        clip = read_clip(job.voice)
         key = (hashlib.sha256(clip).hexdigest(), s.reference_s, s.condition_s, s.condition_chunk_s)
         if s.cache_speaker and key in self.speakers:
             return self.speakers[key]
-        audio = _reference(job.voice, clip)[:, : REFERENCE_RATE * s.reference_s]
+        audio = reference(job.voice, clip)[:, : REFERENCE_RATE * s.reference_s]
         speaker = self.network.get_speaker_embedding(audio, REFERENCE_RATE)
         latents = self.network.get_gpt_cond_latents(
             audio, REFERENCE_RATE, length=s.condition_s, chunk_length=s.condition_chunk_s
@@ -264,25 +269,6 @@ def _facts(modules: Sequence[torch.nn.Module]) -> dict[str, str]:
         "dtype": "+".join(sorted({str(p.dtype).removeprefix("torch.") for p in weights})),
         "device": "+".join(sorted({str(p.device) for p in weights})),
     }
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"workload.voice={path}: {error.strerror}; give a WAV or FLAC file") from error
-
-
-def _reference(path: str, clip: bytes) -> torch.Tensor:
-    """The clip as (1, samples) in [-1, 1] at REFERENCE_RATE, its channels averaged. Raises ValueError."""
-    try:
-        samples, rate = soundfile.read(io.BytesIO(clip), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"workload.voice={path}: no audio that libsndfile reads; give a WAV or FLAC file") from error
-    if len(samples) < SHORTEST_REFERENCE_S * rate:
-        raise ValueError(f"workload.voice={path}: {len(samples) / rate:.2f} s; at least {SHORTEST_REFERENCE_S} s")
-    audio = torch.from_numpy(samples.mean(axis=1)[None])
-    return torchaudio.functional.resample(audio, rate, REFERENCE_RATE).clamp_(-1, 1)
 
 
 def _digest(path: Path) -> str:

@@ -76,4 +76,5 @@ class Settings:
         needed = CHECKPOINT_FILES if self.speaker is None else (*CHECKPOINT_FILES, "speakers_xtts.pth")
         missing = [name for name in needed if not (Path(self.weights) / name).is_file()]
         if missing:
-            raise ValueError(f"tts.weights={self.weights}: no {', '.join(missing)} there; use random or a whole folder")
+            names = ", ".join(missing)
+            raise ValueError(f"tts.weights={self.weights}: no {names} there; use random or a whole folder")

@@ -32,8 +32,8 @@ def _absent(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-# transformers imports scikit-learn (and with it pandas and scipy.stats) wherever it is installed, for assisted
-# decoding, which XTTS does not use; librosa brings it along. 0.85 s of 4.75 s of import time, per worker.
+# transformers imports scikit-learn (and with it pandas and scipy.stats) wherever it is installed, for
+# assisted decoding, which XTTS does not use; librosa brings it along. 0.85 s of 4.75 s of import, per worker.
 with _absent("sklearn"):
     from TTS.encoder.models.resnet import ResNetSpeakerEncoder
     from TTS.tts.configs.xtts_config import XttsArgs, XttsConfig
@@ -80,8 +80,8 @@ class TinyNetwork(Network):
         self.hifigan_decoder = decoder
 
 
-class _PrivateRandom(TorchFunctionMode):
-    """Draw initial values from one generator (models may load in several threads at once), and large ones not at all.
+class PrivateRandom(TorchFunctionMode):
+    """Draw initial values from one generator, as models may load in several threads; large ones not at all.
 
     The package initialises most weights two or three times; `_fill_large` writes the large ones once.
     """
@@ -94,7 +94,7 @@ class _PrivateRandom(TorchFunctionMode):
         self.generator = generator
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
@@ -133,7 +133,7 @@ def _fill_large(network: torch.nn.Module, generator: torch.Generator) -> None:
 def _make_audible(decoder: torch.nn.Module, channels: int, generator: torch.Generator) -> None:
     """Let latents of so many `channels` come out as sound of RMS about 0.1, without an offset.
 
-    As initialised, biases and the speaker drown the latents and the level is 1e-4: every text would be one silence.
+    As initialised, biases and speaker drown the latents and the level is 1e-4: all texts sound the same.
     """
     waveform = decoder.waveform_decoder
     for name, parameter in waveform.named_parameters():
@@ -143,14 +143,15 @@ def _make_audible(decoder: torch.nn.Module, channels: int, generator: torch.Gene
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    for up in waveform.ups:  # keep the variance: leaky ReLU halves it, stride of each kernel's taps meet an output
+    for up in waveform.ups:
+        # keep the variance: leaky ReLU halves it, and taps / stride values of each input meet in an output
         num_inputs, _, taps = up.weight.shape
         up.weight = noise(*up.weight.shape) * (2 * up.stride[0] / (num_inputs * taps)) ** 0.5
     last = waveform.conv_post.weight
     last.sub_(last.mean(-1, keepdim=True))
     speaker = normalize(noise(1, waveform.cond_layer.in_channels, 1), dim=1)
     level = float(decoder(noise(1, 4, channels), g=speaker).std())
-    last.mul_(2.0 ** round(log2(0.1 / level)))  # a power of two: rounding elsewhere must not change the weights
+    last.mul_(2.0 ** round(log2(0.1 / level)))  # a power of two, so that rounding errors change no weight
 
 
 def synthetic_tokenizer() -> Tokenizer:
@@ -185,33 +186,34 @@ def configuration(size: str) -> XttsConfig:
 
 
 def random_network(size: str, seed: int, device: str) -> Network:
-    """A network for inference, its weights initialised as the package does but for the large ones and the vocoder's.
+    """A network for inference; the package initialises all but the large weights and the vocoder's.
 
     Same seed and device: same weights, whatever else draws random numbers meanwhile.
     """
     generator = torch.Generator(device).manual_seed(seed)
-    with torch.device(device), _PrivateRandom(generator):
+    with torch.device(device), PrivateRandom(generator):
         network = _class(size)(configuration(size))
     _fill_large(network, generator)
     network.tokenizer = VoiceBpeTokenizer()
     network.tokenizer.tokenizer = synthetic_tokenizer()
     network.speaker_manager = None
     network.eval()
+    network.to(device)  # torch.FloatTensor(), of which the package makes a filter, knows no default device
     _make_audible(network.hifigan_decoder, network.args.decoder_input_dim, generator)
     return network
 
 
 def checkpoint_network(size: str, folder: Path, device: str) -> Network:
-    """The network in `folder`, read by the package's own loader. Raises ValueError where it is of another size.
+    """The network in `folder`, read by the package's own loader; ValueError where it is of another size.
 
-    The package rewrites a model.pth that still pickles its configuration (the first release does) as a plain one.
+    The package rewrites a model.pth that still pickles its configuration, as the first release does.
     """
     config = XttsConfig()
     config.load_json(str(folder / "config.json"))
     found = "tiny" if config.model_args.decoder_input_dim == TINY["decoder_input_dim"] else "full"
     if found != size:
         raise ValueError(f"tts.size={size}: the checkpoint {folder} is {found}; use tts.size={found}")
-    with _PrivateRandom(torch.Generator()):  # spares the initial values, which the strict loader all overwrites
+    with PrivateRandom(torch.Generator()):  # spares initial values, which the strict loader overwrites
         network = _class(size)(config)
         network.load_checkpoint(config, checkpoint_dir=str(folder), eval=True, use_deepspeed=False)
     return network.to(device)

@@ -1,4 +1,6 @@
-"""`python -m harness`: Hydra composes a configuration, the supervisor measures it, the store keeps the result."""
+"""`python -m harness`: Hydra composes a configuration, the supervisor measures it, the store keeps the
+result.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,12 @@ import re
 import shutil
 import signal
 import sys
-from datetime import datetime, timezone
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -25,7 +26,7 @@ from harness import environment, gpu, settings, store, supervisor
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
-from harness.sweeper import PlannedSweeper
+from hydra_plugins.planned import PlannedSweeper
 
 log = logging.getLogger("harness")
 
@@ -49,7 +50,9 @@ def measure_point(config: DictConfig) -> str:
         return str(result.outcome)
     progress = _progress()
     progress.begin(HydraConfig.get().job.num, planned.num_points, title)
-    measurement = _skipped(planned, folder) if planned.not_applicable else _measured(planned, folder, progress)
+    measurement = (
+        _skipped(planned, folder) if planned.not_applicable else _measured(planned, folder, progress)
+    )
     store.save(measurement, folder)
     progress.end(measurement.result, str(folder))
     return str(measurement.result.outcome)
@@ -112,11 +115,14 @@ def main() -> int:
     """Exit code: 0 every point ok or skipped, 1 one was not, 2 wrong settings, 130 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hydra").setLevel(logging.WARNING)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach the handlers below instead of Hydra's own print
+    os.environ["HYDRA_FULL_ERROR"] = (
+        "1"  # so that errors reach the handlers below instead of Hydra's own print
+    )
     signal.signal(signal.SIGTERM, _end_by_signal)
     OmegaConf.register_new_resolver("device_here", lambda: "cuda" if gpu.handles() else "cpu", replace=True)
-    OmegaConf.register_new_resolver("size_for", lambda device: "full" if device == "cuda" else "tiny", replace=True)
-    Plugins.instance().register(PlannedSweeper)
+    OmegaConf.register_new_resolver(
+        "size_for", lambda device: "full" if device == "cuda" else "tiny", replace=True
+    )
     try:
         measure_point()
     except (settings.SettingError, store.UnreadableResult) as error:
@@ -126,7 +132,9 @@ def main() -> int:
         print(_one_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished points are stored, the same command goes on with the rest", file=sys.stderr)
+        print(
+            "interrupted; finished points are stored, the same command goes on with the rest", file=sys.stderr
+        )
         return 130
     good = (Outcome.OK, Outcome.SKIPPED)
     return 0 if all(outcome in good for outcome in PlannedSweeper.outcomes) else 1

@@ -28,7 +28,11 @@ def jobs(spans: Sequence[Span], events: Iterable[Mapping[str, Any]], folder: Pat
 
 
 def _job(
-    span: Span, video: Mapping[str, Any], moments: Mapping[tuple[str, int, int], int], submit: int, folder: Path
+    span: Span,
+    video: Mapping[str, Any],
+    moments: Mapping[tuple[str, int, int], int],
+    submit: int,
+    folder: Path,
 ) -> JobResult:
     path = Path(video["path"]) if video["path"] else None
     problem, digest = _check(path, video, folder)
@@ -49,7 +53,9 @@ def _job(
 
 
 def _check(path: Path | None, video: Mapping[str, Any], folder: Path) -> tuple[str, str]:
-    """(problem, sha256) of an output; simulated components write none, only their count of frames is checked."""
+    """(problem, sha256) of an output; simulated components write none, only their count of frames is
+    checked.
+    """
     if path is None:
         expected = validity.expected_frames(video["audio_s"])
         return ("" if video["frames"] == expected else f"{video['frames']} frames instead of {expected}"), ""
@@ -71,7 +77,9 @@ def by_worker(events: Iterable[Mapping[str, Any]], kind: str) -> dict[str, dict[
     for event in events:
         if event["event"] == kind:
             data = event.get("attestation") or {
-                key: value for key, value in event.items() if key not in ("event", "pid", "worker", "component")
+                key: value
+                for key, value in event.items()
+                if key not in ("event", "pid", "worker", "component")
             }
             worker = "shared" if event["worker"] < 0 else f"worker {event['worker']}"
             found.setdefault(worker, {}).setdefault(event["component"], {}).update(data)

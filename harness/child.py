@@ -1,7 +1,8 @@
 """What is measured runs here: `python -m harness.child FOLDER [WORKER READY_FD TODO_FD]`.
 
-Reads point.json in FOLDER, builds the components by name and runs the executor over the jobs. Talks to the parent by
-the flight recorder and by lines of JSON in events.jsonl alone. Needs the standard library and the engines' packages.
+Reads point.json in FOLDER, builds the components by name and runs the executor over the jobs. Talks to the
+parent by the flight recorder and by lines of JSON in events.jsonl alone. Needs the standard library and the
+engines' packages.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _PR_SET_PTRACER_ANY = -1
 
 
 class Events:
-    """Appends lines to events.jsonl: one write() per line, which O_APPEND keeps whole among several processes."""
+    """Appends lines to events.jsonl, each by one write(): O_APPEND keeps them whole among processes."""
 
     def __init__(self, folder: Path) -> None:
         self._file = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -110,11 +111,11 @@ def num_tokens(text: str, tokens_per_char: float) -> int:
 
 
 def _has_checkpoint(tts: Mapping[str, Any]) -> bool:
-    return tts.get("weights", "random") != "random"
+    return bool(tts.get("weights", "random") != "random")
 
 
 def prepare_process(folder: Path) -> None:
-    """Die with the parent, let py-spy look in without root, and print stacks on SIGUSR1 as the last resort."""
+    """Die with the parent, let py-spy look in without root, print stacks on SIGUSR1 as the last resort."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(_PR_SET_PTRACER_ANY))
@@ -135,7 +136,13 @@ def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> Non
     def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
         events("job", job=job.index, worker=worker, **video)
 
-    options = {**point.executor, **descriptors, "timing": point.timing, "folder": str(folder), "worker": worker}
+    options = {
+        **point.executor,
+        **descriptors,
+        "timing": point.timing,
+        "folder": str(folder),
+        "worker": worker,
+    }
     try:
         executor = importlib.import_module(f"harness.executors.{point.executor['name']}")
         (executor.run if worker is None else executor.work)(build, jobs, recorder, options, finished)

@@ -22,6 +22,7 @@ class Breach:
     limit_s: float
     late_s: float  # how long after the deadline it was noticed
     span: Span | None
+    note: str = ""
 
 
 def find_breach(

@@ -16,14 +16,17 @@ from harness import gpu
 
 # What decides speed or output; a package that is absent is left out.
 _PACKAGES = (
-    "torch", "coqui-tts", "transformers", "numpy", "opencv-python-headless", "av", "onnxruntime", "onnxruntime-gpu",
+    "torch", "coqui-tts", "transformers", "numpy", "opencv-python-headless", "av", "onnxruntime",
+    "onnxruntime-gpu",
     "tensorrt", "tensorrt-rtx", "triton", "hydra-core", "py-spy", "nvidia-ml-py",
 )  # fmt: skip
 
 
 @functools.cache
 def describe() -> dict[str, Any]:
-    """Everything about this machine that a number depends on. Plain JSON data; read once per harness process."""
+    """Everything about this machine that a number depends on. Plain JSON data; read once per harness
+    process.
+    """
     return {
         "machine": platform.node(),
         "kernel": platform.release(),
@@ -48,7 +51,7 @@ def _cpu_model() -> str:
 
 
 def _container() -> str:
-    return "docker" if Path("/.dockerenv").exists() else os.environ.get("container", "")
+    return "docker" if Path("/.dockerenv").exists() else os.environ.get("container", "")  # noqa: SIM112 - podman and systemd write it so
 
 
 def _versions() -> dict[str, str]:

@@ -32,7 +32,9 @@ def describe() -> list[dict[str, Any]]:
             "memory_mib": pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
             "driver": _text(pynvml.nvmlSystemGetDriverVersion()),
             "cuda_driver": _read(pynvml.nvmlSystemGetCudaDriverVersion),
-            "compute_capability": ".".join(map(str, _read(pynvml.nvmlDeviceGetCudaComputeCapability, handle) or ())),
+            "compute_capability": ".".join(
+                map(str, _read(pynvml.nvmlDeviceGetCudaComputeCapability, handle) or ())
+            ),
             "power_limit_w": _scaled(_read(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle), 1e-3),
             "sm_mhz_max": _read(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
             "persistence": _read(pynvml.nvmlDeviceGetPersistenceMode, handle),

@@ -16,7 +16,9 @@ log = logging.getLogger("harness")
 
 @contextmanager
 def holding(point: Point) -> Iterator[None]:
-    """Hold the machine's lock for GPU measurements while a point that uses a GPU runs; waits for it, and says so."""
+    """Hold the machine's lock for GPU measurements while a point that uses a GPU runs; waits for it, and
+    says so.
+    """
     if all(config.get("device") != "cuda" for config in point.components().values()):
         yield
         return

@@ -20,7 +20,8 @@ class Point:
     executor           keyword arguments of the executor, with `name` and `workers`
     workload           texts, voice, portrait, width and height in px, jobs, seed, tokens_per_char
     fault              what to break on purpose; kind "none" by default
-    timing             "events" (device events, resolved after the job) or "sync" (synchronise after each stage)
+    timing             "events" (device events, resolved after the job) or "sync" (synchronise after each
+                       stage)
     limits             seconds per phase; how long to wait is no part of what is measured, so not of the id
     """
 

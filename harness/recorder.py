@@ -1,8 +1,8 @@
 """Flight recorder: spans in memory-mapped files that the parent reads live and after a crash.
 
-Each process of a point writes its own files `spans-<pid>-<k>.bin`: a header page, a table of names, then slots of
-fixed size. A span takes one slot: begin fills it, end adds the end. What is written is in the page cache at once, so
-it outlives a SIGKILL of its writer. Standard library only.
+Each process of a point writes its own files `spans-<pid>-<k>.bin`: a header page, a table of names, then
+slots of fixed size. A span takes one slot: begin fills it, end adds the end. What is written is in the page
+cache at once, so it outlives a SIGKILL of its writer. Standard library only.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _SLOTS_AT = 4096 + _NUM_NAMES * _NAME_BYTES
 _SEGMENT_BITS = 16
 _SEGMENT_SLOTS = 1 << _SEGMENT_BITS
 
-# count, end_ns, gpu_ns, job, name, worker, phase, start_ns. The start is written last: a reader that sees it set
-# sees the rest too.
+# count, end_ns, gpu_ns, job, name, worker, phase, start_ns. The start is written last: a reader that sees it
+# set sees the rest too.
 _SLOT = struct.Struct("<qqqiHhB7xq")
 _END = struct.Struct("<qq")
 _GPU = struct.Struct("<q")
@@ -38,7 +38,7 @@ _PHASE_ID = {name: index for index, name in enumerate(PHASES)}
 
 
 class Recorder:
-    """Writes the spans of one process. begin and end are safe from any thread; one span costs about a microsecond."""
+    """Writes the spans of one process. begin and end may be called from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class Recorder:
         self._grow(0)
 
     def name(self, component: str, stage: str = "") -> int:
-        """The number that begin takes for a component's stage. Raises ValueError for more than 1,024 names."""
+        """The number that begin takes for a component's stage. Raises ValueError for more than 1,024."""
         key = (component, stage)
         with self._lock:
             if key not in self._names:
@@ -94,7 +94,9 @@ class Recorder:
         _END.pack_into(self._maps[slot >> _SEGMENT_BITS], at, RAISED, 0)
 
     @contextmanager
-    def span(self, phase: str, component: str, stage: str = "", worker: int = -1, job: int = -1) -> Iterator[None]:
+    def span(
+        self, phase: str, component: str, stage: str = "", worker: int = -1, job: int = -1
+    ) -> Iterator[None]:
         """For intervals where comfort counts more than a microsecond."""
         slot = self.begin(phase, self.name(component, stage), worker, job)
         try:
@@ -120,7 +122,7 @@ class Recorder:
 class _Segment:
     """One file of one process, read incrementally."""
 
-    # A writer may hold a slot that it has not filled yet while others behind it are; look this far past a gap.
+    # A writer may hold a slot that it has not filled yet while others behind it are: look past a gap.
     _LOOK_AHEAD = 256
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 PHASES = ("import", "load", "warm_up", "job", "stage", "wait", "mark", "shutdown")
 
 
-class Outcome(str, Enum):  # noqa: UP042 - StrEnum needs Python 3.11, children may run on 3.10
+class Outcome(str, Enum):
     OK = "ok"
     SKIPPED = "skipped"  # cannot be run here, by the engine's or the rules' own word
     HUNG = "hung"  # an open span outlived its deadline
@@ -27,8 +27,8 @@ class Outcome(str, Enum):  # noqa: UP042 - StrEnum needs Python 3.11, children m
 class Span:
     """An interval on one process's clock; CLOCK_MONOTONIC, so processes of one machine share it.
 
-    end_ns is 0 while open; gpu_ns is the device's own time where it was taken, else 0.
-    worker and job are -1 where they do not apply; count is in the stage's unit (tokens, samples, frames).
+    end_ns is 0 while open; gpu_ns is the device's own time where it was taken, else 0. worker and job are -1
+    where they do not apply; count is in the stage's unit (tokens, samples, frames).
     """
 
     pid: int
@@ -58,7 +58,8 @@ class Sample:
 
     scope and name  "process <pid>": rss_mib, cpu_s (total so far), threads, vram_mib (NVML)
                     "tree" (sum over the point's processes): rss_mib, cpu_s, vram_mib, processes
-                    "gpu <index>": used_mib, util_pct, mem_util_pct, power_w, sm_mhz, mem_mhz, temp_c, throttle (bits)
+                    "gpu <index>": used_mib, util_pct, mem_util_pct, power_w, sm_mhz, mem_mhz, temp_c,
+                    throttle (bits)
                     "host": cpu_pct (all cores = 100), available_mib
     time_s          seconds since the point's processes were started
     """
@@ -95,7 +96,7 @@ class JobResult:
 class PointResult:
     """What is stored of one measurement. Only `ok` has numbers that count; every outcome is a row.
 
-    phase, component, stage, worker, job   where it ended, for every outcome but ok and skipped; else "" and -1
+    phase, component, stage, worker, job   where it ended; "" and -1 for ok and skipped
     reason        one sentence in words, "" for ok
     memory        per worker and component: resident memory before and after its load, torch's own peaks
     wall_s        first submit to last finish, None unless all jobs finished
@@ -121,7 +122,7 @@ class PointResult:
     wall_s: float | None = None
     jobs: tuple[JobResult, ...] = ()
     attestation: dict[str, Any] = field(default_factory=dict)
-    memory: dict[str, Any] = field(default_factory=dict)  # "worker 0": {"tts": {rss_before_mib, rss_after_mib, torch_…}}
+    memory: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)

@@ -1,13 +1,13 @@
 """Settings: from a resolved configuration to a Point, and what is wrong with it in one line.
 
-The rules stand in conf/ beside the keys that they are about (`rules`, `impossible`), so this file knows no engine, and
-a wrong value is told before anything is loaded.
+The rules stand in conf/ beside the keys that they are about (`rules`, `impossible`), so this file knows no
+engine, and a wrong value is told before anything is loaded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Planned:
-    """A point to measure, and where it goes. not_applicable says why it cannot be measured here, "" if it can."""
+    """A point to measure, and where it goes. not_applicable says why it cannot be measured here, "" if it
+    can.
+    """
 
     point: Point
     run: Path
@@ -61,6 +63,7 @@ def read(config: DictConfig) -> Planned:
         timing=data["timing"],
     )
     _check_fault(point)
+    point.limits["stages"] = dict(flatten(point.limits["stages"]))
     return Planned(
         point,
         run,
@@ -72,13 +75,34 @@ def read(config: DictConfig) -> Planned:
     )
 
 
+def check_sweep(points: Sequence[Planned]) -> None:
+    """What only shows over all points. Raises SettingError if none can run here, or a fault can strike nowhere."""
+    if all(planned.not_applicable for planned in points):
+        raise SettingError(points[0].not_applicable)
+    fault = points[0].point.fault
+    most = max(planned.point.workers for planned in points)
+    if fault["kind"] != "none" and fault["worker"] is not None and not -1 <= fault["worker"] < most:
+        raise SettingError(f"fault.worker={fault['worker']}: workers count from 0 to {most - 1} here")
+
+
+def check_added(keys: Iterable[str]) -> None:
+    """Keys given with a plus are new to the configuration; only a sweep and limits of single stages may be."""
+    for key in keys:
+        if key != "sweep" and not key.startswith("limits.stages."):
+            raise SettingError(
+                f"+{key}: only +sweep=NAME and +limits.stages.COMPONENT.STAGE=SECONDS may be added"
+            )
+
+
 def _measured(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in _NOT_MEASURED}
 
 
 def _run_folder(name: Any) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(name)):
-        raise SettingError(f"name={name}: a folder name of letters, digits, '.', '_' and '-'; use name=my_run")
+        raise SettingError(
+            f"name={name}: a folder name of letters, digits, '.', '_' and '-'; use name=my_run"
+        )
     return Path("runs") / str(name)
 
 
@@ -146,8 +170,8 @@ def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:
         workload["jobs"] = least
     if workload["jobs"] < least:
         raise SettingError(
-            f"workload.jobs={workload['jobs']}: {data['executor']['workers']} workers need at least {least} jobs, "
-            f"{JOBS_PER_WORKER} each, or the last ones decide; use workload.jobs={least} or null"
+            f"workload.jobs={workload['jobs']}: executor.workers={data['executor']['workers']} needs at least {least}, "
+            f"{JOBS_PER_WORKER} per worker, or the last ones decide; use workload.jobs={least} or null"
         )
     return workload
 
@@ -158,13 +182,12 @@ def _check_fault(point: Point) -> None:
         return
     if fault["component"] not in point.components():
         chosen = ", ".join(point.components())
-        raise SettingError(f"fault.component={_word(fault['component'])}: choose one that is loaded: {chosen}")
+        raise SettingError(
+            f"fault.component={_word(fault['component'])}: choose one that is loaded: {chosen}"
+        )
     stages = point.components()[fault["component"]].get("stages")
     if fault["stage"] and isinstance(stages, dict) and fault["stage"] not in stages:
         raise SettingError(f"fault.stage={fault['stage']}: choose from {', '.join(stages)}")
-    worker = fault["worker"]
-    if worker is not None and not -1 <= worker < point.workers:
-        raise SettingError(f"fault.worker={worker}: workers count from 0; executor.workers={point.workers}")
 
 
 def _impossible(data: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Stacks of every process of a point, for the moment when one of them is stuck.
 
-py-spy with native frames first; without pausing if that does not answer; faulthandler's own print as the last
-resort. Each attempt has its own time limit: the tool that looks at a hang can hang too.
+py-spy with native frames first; without pausing if that does not answer; faulthandler's own print as the
+last resort. Each attempt has its own time limit: the tool that looks at a hang can hang too.
 """
 
 from __future__ import annotations
@@ -57,27 +57,40 @@ def write(dumps: Sequence[Dump], path: Path) -> None:
     path.write_text("\n".join(_section(dump) for dump in dumps) + "\n")
 
 
-def excerpt(dumps: Sequence[Dump], pid: int, worker: int) -> str:
-    """The stack that matters: of the worker's thread in the process of the stuck span, else its main thread.
+def excerpt(dumps: Sequence[Dump], pid: int, worker: int, folder: Path) -> str:
+    """The stacks that matter: of the worker in the process of the stuck span, and of its helpers.
 
-    pid 0 where no span was open: the first process that shows anything.
+    pid 0 where no span was open: the first process. Helpers are processes without a recorder
+    of their own, as a fork has none: what the stuck thread waits for may be one of them.
     """
-    ordered = sorted(dumps, key=lambda dump: dump.pid != pid)
-    for dump in ordered:
-        named = [stack for stack in dump.stacks if stack.thread == f"worker {worker}"]
-        main = [stack for stack in dump.stacks if stack.thread == "MainThread"]
-        for stack in named or main or dump.stacks[:1]:
-            lines = [f"process {dump.pid}, {stack.thread}" + (", holds the GIL" if stack.holds_gil else "")]
-            return "\n".join(lines + [f"    {frame}" for frame in stack.frames[:_EXCERPT_FRAMES]])
-        if dump.text:
-            return f"process {dump.pid}\n" + "\n".join(dump.text.splitlines()[:_EXCERPT_FRAMES])
-    return ""
+    helpers = [dump for dump in dumps if not list(folder.glob(f"spans-{dump.pid}-*.bin"))]
+    others = [dump for dump in dumps if dump not in helpers]
+    ordered = sorted(others, key=lambda dump: dump.pid != pid)[:1] + helpers[:2]
+    return "\n".join(filter(None, (_excerpt_of(dump, worker) for dump in ordered)))
+
+
+def gil_holder(dumps: Sequence[Dump], pid: int) -> str:
+    """The name of the thread of a process that has the GIL, "" if none has."""
+    return next((s.thread for dump in dumps for s in dump.stacks if s.pid == pid and s.holds_gil), "")
+
+
+def _excerpt_of(dump: Dump, worker: int) -> str:
+    named = [stack for stack in dump.stacks if stack.thread == f"worker {worker}"]
+    main = [stack for stack in dump.stacks if stack.thread == "MainThread"]
+    for stack in named or main or dump.stacks[:1]:
+        title = f"process {dump.pid}, {stack.thread}" + (", holds the GIL" if stack.holds_gil else "")
+        # Addresses without a name say nothing to a person; stacks.txt has them.
+        frames = [frame for frame in stack.frames if not frame.startswith("0x")]
+        return "\n".join([title, *(f"    {frame}" for frame in frames[:_EXCERPT_FRAMES])])
+    return "\n".join([f"process {dump.pid}", *dump.text.splitlines()[:_EXCERPT_FRAMES]]) if dump.text else ""
 
 
 def _dump_one(pid: int, folder: Path, limit_s: float) -> Dump:
     state = process_state(pid)
     complaints = []
-    tool = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    tool = shutil.which(
+        "py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     for options in _ATTEMPTS if tool else ():
         command = [str(tool), "dump", "--json", "--full-filenames", *options, "--pid", str(pid)]
         try:
@@ -122,7 +135,9 @@ def _frame(frame: dict[str, Any]) -> str:
 
 
 def process_state(pid: int) -> str:
-    """State, what the kernel waits in, threads and CPU seconds so far, as one line; "" for a process that is gone."""
+    """State, what the kernel waits in, threads and CPU seconds so far, as one line; "" for a process that is
+    gone.
+    """
     folder = Path(f"/proc/{pid}")
     try:
         stat = (folder / "stat").read_text(errors="replace")

@@ -65,18 +65,24 @@ def load_result(path: Path) -> PointResult:
         data = json.loads(file.read_text())
         schema = data.pop("schema")
         if schema != SCHEMA:
-            raise UnreadableResult(f"{file}: schema {schema}, this version reads {SCHEMA}; measure the point again")
+            raise UnreadableResult(
+                f"{file}: schema {schema}, this version reads {SCHEMA}; measure the point again"
+            )
         data["outcome"] = Outcome(data["outcome"])
         data["jobs"] = tuple(JobResult(**job) for job in data["jobs"])
         return PointResult(**data)
     except UnreadableResult:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableResult(f"{file}: not a stored result ({error}); delete its folder to measure again") from error
+        raise UnreadableResult(
+            f"{file}: not a stored result ({error}); delete its folder to measure again"
+        ) from error
 
 
 def load_run(run: Path) -> list[Measurement]:
-    """Every stored measurement of a run, by point and repeat. Raises as load does; FileNotFoundError for no folder."""
+    """Every stored measurement of a run, by point and repeat. Raises as load does; FileNotFoundError for no
+    folder.
+    """
     if not run.is_dir():
         raise FileNotFoundError(f"{run}: no such run; see the folders of runs/")
     found = (file.parent for file in run.glob("*/*/result.json"))

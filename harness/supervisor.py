@@ -6,12 +6,11 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,9 @@ def _python_path() -> str:
 
 
 def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> Breach | None:
-    """Poll until the child ends (None) or a deadline is broken; then the stacks are on disk, the tree still alive."""
+    """Poll until the child ends (None) or a deadline is broken; then the stacks are on disk, the tree still
+    alive.
+    """
     reader = watched.reader
     while True:
         try:
@@ -160,29 +161,46 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
             now_ns, open_spans, reader.first_frames, watched.started_ns, reader.last_sign_ns, point.limits
         )
         if breach:
-            _gather_evidence(watched, breach, folder)
-            return breach
+            return _gather_evidence(watched, breach, open_spans, folder)
         progress(open_spans, (now_ns - watched.started_ns) / 1e9)
 
 
-def _gather_evidence(watched: Watched, breach: Breach, folder: Path) -> None:
+def _gather_evidence(watched: Watched, breach: Breach, open_spans: Sequence[Span], folder: Path) -> Breach:
+    """Put the stacks of the tree on disk, while it is alive; the breach, with the span that is to blame."""
     pids = [process.pid for process in tree.members(watched.token, watched.process.pid)]
     dumps = stacks.dump(pids, folder)
     stacks.write(dumps, folder / "stacks.txt")
+    breach = _blame_gil_holder(breach, dumps, open_spans)
     span = breach.span
     watched.evidence |= {
         "limit": f"limits.{breach.limit}",
         "limit_s": breach.limit_s,
         "detected_after_s": breach.late_s,
-        "excerpt": stacks.excerpt(dumps, span.pid if span else 0, span.worker if span else -1),
+        "excerpt": stacks.excerpt(dumps, span.pid if span else 0, span.worker if span else -1, folder),
         "stacks": "stacks.txt",
         "processes": [f"{dump.pid}: {dump.state}" for dump in dumps],
         "gpus": [gpu.readings(index) for index in range(len(gpu.handles()))],
     }
+    return breach
+
+
+def _blame_gil_holder(breach: Breach, dumps: Sequence[stacks.Dump], open_spans: Sequence[Span]) -> Breach:
+    """A thread that keeps the GIL makes all others late: the first that was may be a victim."""
+    late = breach.span
+    if late is None:
+        return breach
+    holder = stacks.gil_holder(dumps, late.pid)
+    inside = [span for span in open_spans if span.pid == late.pid and f"worker {span.worker}" == holder]
+    culprit = max(inside, key=lambda span: span.start_ns, default=None)
+    if culprit is None or culprit.start_ns > late.start_ns + breach.limit_s / 2 * 1e9:
+        return breach  # a busy thread that came to it only lately is not what the other has waited for
+    return replace(breach, span=culprit, note=f"{holder} holds the GIL, the other threads cannot run")
 
 
 def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
-    """End what is left of the tree and wait until its GPU memory is back; what stays is stated in the evidence."""
+    """End what is left of the tree and wait until its GPU memory is back; what stays is stated in the
+    evidence.
+    """
     survivors = tree.end(watched.token, watched.process.pid) if _still_there(watched) else []
     watched.process.wait() if not survivors else watched.process.poll()
     samples = watched.sampler.stop()
@@ -212,8 +230,6 @@ def _wait_for_vram(before_mib: float) -> float:
 
 def _checked(result: PointResult, point: Point) -> PointResult:
     """An ok point has all its jobs, every output right, and a wall time; else it is invalid, in words."""
-    from dataclasses import replace
-
     if result.outcome is not Outcome.OK:
         return result
     wrong = next((job for job in result.jobs if not job.valid), None)

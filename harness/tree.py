@@ -1,8 +1,8 @@
 """The process tree of a point: who belongs to it, and how all of it is ended. Standard library only.
 
-A process belongs to it if it carries the point's token in its environment, shares the child's session, or descends
-from one that does: so grandchildren in sessions of their own and orphans are found too.
-`python -m harness.tree TOKEN` is the guard: it waits for the harness to go away and then ends what is left.
+A process belongs to it if it carries the point's token in its environment, shares the child's session, or
+descends from one that does: so grandchildren in sessions of their own and orphans are found too. `python -m
+harness.tree TOKEN` is the guard: it waits for the harness to go away and then ends what is left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ VARIABLE = "HARNESS_TREE"
 
 
 class Process(NamedTuple):
-    """What /proc/<pid>/stat says. state: R running, S sleeping, D in the kernel, T stopped, Z dead but not reaped."""
+    """What /proc/<pid>/stat says. state: R running, S sleeping, D in the kernel, T stopped, Z dead but not
+    reaped.
+    """
 
     pid: int
     parent: int
@@ -28,7 +30,9 @@ class Process(NamedTuple):
 
 
 def members(token: str, session: int | None = None) -> list[Process]:
-    """The live processes whose token starts with `token` or whose session is `session`, and their descendants."""
+    """The live processes whose token starts with `token` or whose session is `session`, and their
+    descendants.
+    """
     alive = {process.pid: process for process in _all_processes() if process.state not in "ZX"}
     found = {pid for pid, process in alive.items() if process.session == session or _has_token(pid, token)}
     grown = True
@@ -39,8 +43,12 @@ def members(token: str, session: int | None = None) -> list[Process]:
     return [alive[pid] for pid in sorted(found - {os.getpid()})]
 
 
-def end(token: str, session: int | None = None, grace_s: float = 1.0, patience_s: float = 5.0) -> list[Process]:
-    """TERM, then KILL after grace_s, to every member until none is left. Returns those left after patience_s."""
+def end(
+    token: str, session: int | None = None, grace_s: float = 1.0, patience_s: float = 5.0
+) -> list[Process]:
+    """TERM, then KILL after grace_s, to every member until none is left. Returns those left after
+    patience_s.
+    """
     _send(members(token, session), signal.SIGTERM)
     _wait_until_gone(token, session, grace_s)
     give_up = time.monotonic() + patience_s
@@ -63,7 +71,7 @@ def _send(processes: list[Process], number: signal.Signals) -> None:
 
 
 def _all_processes() -> list[Process]:
-    found = (_read_stat(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    found = (_read_stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit())
     return [process for process in found if process]
 
 
@@ -81,13 +89,14 @@ def _has_token(pid: int, token: str) -> bool:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # gone meanwhile, or another user's
         return False
-    # A token goes on with "." and the point's number, so that one does not match another that only starts alike.
+    # A token goes on with "." and the point's number, so that one does not match another that only starts
+    # alike.
     wanted = f"{VARIABLE}={token}".encode()
     return any(item == wanted or item.startswith(wanted + b".") for item in environment.split(b"\0"))
 
 
 def guard(token: str) -> None:
-    """Wait until standard input ends, which the harness's death does, then end every process with the token."""
+    """Wait until standard input ends, as it does when the harness dies, then end all with the token."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while os.read(0, 1):

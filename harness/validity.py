@@ -18,7 +18,9 @@ def sha256(path: Path) -> str:
 
 
 def expected_frames(audio_s: float) -> int:
-    """ceil(25 x seconds), where a product that only rounding lifts over a whole number does not count as more."""
+    """ceil(25 x seconds), where a product that only rounding lifts over a whole number does not count as
+    more.
+    """
     return math.ceil(audio_s * FRAMES_PER_S - 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Verdict: from how the processes ended to an outcome, a place and a sentence. Pure, standard library only."""
+"""Verdict: from how the processes ended to an outcome, a place and a sentence. Pure."""
 
 from __future__ import annotations
 
@@ -40,14 +40,17 @@ def judge(
     oom_kills  how often the kernel killed for memory while the point ran, anywhere on the machine
     """
     if breach:
-        return _at(breach.span, breach.outcome, _breach_words(breach))
+        words = "; ".join(part for part in (_breach_words(breach), breach.note) if part)
+        return _at(breach.span, breach.outcome, words)
     inapplicable = _first(events, "not_applicable")
     if inapplicable:
         return Verdict(Outcome.SKIPPED, str(inapplicable["reason"]))
     failure = _first(events, "failure")
     if failure and failure["type"] == "WorkerDied":
         worker, code = int(failure["dead_worker"]), int(failure["exit_code"])
-        return _death(code, f"worker {worker}", [span for span in open_spans if span.worker == worker], oom_kills)
+        return _death(
+            code, f"worker {worker}", [span for span in open_spans if span.worker == worker], oom_kills
+        )
     if failure:
         return _exception(failure, open_spans)
     if exit_code == 0 and any(event["event"] == "done" and event["worker"] is None for event in events):

@@ -1,4 +1,4 @@
-"""Writes the reference voices voice_3s.wav and voice_25s.flac: vowels of a synthetic speaker, the same each time."""
+"""Writes the reference voices voice_3s.wav and voice_25s.flac: vowels of a synthetic speaker."""
 
 from pathlib import Path
 
@@ -19,7 +19,10 @@ BANDWIDTHS = (60, 90, 150)  # Hz
 
 
 def glottis(pitch: np.ndarray) -> np.ndarray:
-    """Flow derivative of Rosenberg pulses at `pitch` Hz (one value per sample): 40% opening, 16% closing, then shut."""
+    """Flow derivative of Rosenberg pulses at `pitch` Hz, one value per sample.
+
+    40% of a period opening, 16% closing, then shut; after Rosenberg (1971).
+    """
     phase = np.cumsum(pitch / RATE) % 1.0
     opening = 0.5 * (1 - np.cos(np.pi * phase / 0.4))
     closing = np.cos(np.pi / 2 * (phase - 0.4) / 0.16)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ _STAGE_COLOURS = {
     "putback": "#cc79a7",
     "write": "#8e5aa8",
 }
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "svg.hashsalt": "report",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -69,7 +70,12 @@ class Miss:
 
 
 def lines(
-    name: str, alt: str, series: Sequence[Line], labels: tuple[str, str], misses: Sequence[Miss] = (), ideal: bool = False
+    name: str,
+    alt: str,
+    series: Sequence[Line],
+    labels: tuple[str, str],
+    misses: Sequence[Miss] = (),
+    ideal: bool = False,
 ) -> str:
     """Series over whole x; `ideal` draws y = x; misses are crosses at the foot with their word."""
     with _drawing(name, 3.1) as (figure, axes):
@@ -80,12 +86,8 @@ def lines(
         for index, line in enumerate(series):
             _draw_line(axes, line, index)
         axes.set_ylim(bottom=0)
-        for miss in misses:
-            axes.plot([miss.x], [0], marker="x", color=_INK, clip_on=False, linestyle="none")
         for x, words in _by_x(misses).items():
-            text = f" {words}"
-            axes.annotate(text, (x, 0), rotation=90, va="bottom", ha="center", fontsize=7.5, xytext=(0, 5),
-                          textcoords="offset points")  # fmt: skip
+            _write(axes, f"\u00d7 {words}", (x + 0.1, 0), (0, 5), rotation=90, va="bottom")
         axes.set_xticks(ticks)
         axes.set_xlim(min(ticks) - 0.4, max(ticks) + 0.4)
         axes.set_xlabel(labels[0])
@@ -98,7 +100,9 @@ def lines(
 def _draw_line(axes: Axes, line: Line, index: int) -> None:
     colour = _COLOURS[index % len(_COLOURS)]
     marker = _MARKERS[index % len(_MARKERS)]
-    axes.plot(line.x, line.y, color=colour, marker=marker, markersize=5, linewidth=1.6, label=label(line.label))
+    axes.plot(
+        line.x, line.y, color=colour, marker=marker, markersize=5, linewidth=1.6, label=label(line.label)
+    )
     for x, bound in zip(line.x, line.bounds, strict=False):
         if bound:
             axes.vlines(x, *bound, color=colour, linewidth=1.2)
@@ -112,11 +116,16 @@ def _by_x(misses: Sequence[Miss]) -> dict[int, str]:
 
 
 def bars(
-    name: str, alt: str, rows: Sequence[str], parts: Mapping[str, Sequence[float]], axis: str, hatched: str = ""
+    name: str,
+    alt: str,
+    rows: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    axis: str,
+    hatched: str = "",
 ) -> str:
-    """Horizontal stacked bars, one per row with its name above it; the part named `hatched` is apart and grey."""
+    """Horizontal stacked bars, a row each with its name above; the part `hatched` is not in the sum."""
     with _drawing(name, 0.9 + 0.46 * len(rows)) as (figure, axes):
-        lefts = [0.0] * len(rows)
+        lefts, busy = [0.0] * len(rows), [0.0] * len(rows)
         places = [-float(index) for index in range(len(rows))]
         for index, (part, values) in enumerate(parts.items()):
             apart = part == hatched
@@ -126,21 +135,36 @@ def bars(
                 hatch="////" if apart else None, linewidth=0.5,
             )  # fmt: skip
             lefts = [left + value for left, value in zip(lefts, values, strict=True)]
+            busy = busy if apart else [total + value for total, value in zip(busy, values, strict=True)]
         _name_bars(axes, rows, places, lefts)
+        for place, left, total in zip(places, lefts, busy, strict=True):
+            _write(axes, f"{total:.3g}", (left, place), (4, 0), va="center")
         axes.set_xlabel(axis)
         _legend(figure, axes, 4)
         return _svg(figure, name, alt)
 
 
-def groups(name: str, alt: str, rows: Sequence[str], parts: Mapping[str, Sequence[float | None]], axis: str) -> str:
+def groups(
+    name: str, alt: str, rows: Sequence[str], parts: Mapping[str, Sequence[float | None]], axis: str
+) -> str:
     """Horizontal bars side by side, one group per row; None leaves a gap."""
     height = 0.52 / max(len(parts), 1)
     with _drawing(name, 0.9 + 0.56 * len(rows)) as (figure, axes):
         for index, (part, values) in enumerate(parts.items()):
             places = [-row - height * (index - (len(parts) - 1) / 2) for row in range(len(rows))]
-            known = [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
+            known = [(at, value) for at, value in zip(places, values, strict=True) if value is not None]
+            if not known:
+                continue
             colour = _COLOURS[index % len(_COLOURS)]
-            axes.barh([p for p, _ in known], [v for _, v in known], height * 0.9, label=label(part), color=colour)
+            axes.barh(
+                [at for at, _ in known],
+                [value for _, value in known],
+                height * 0.9,
+                label=label(part),
+                color=colour,
+            )
+            for place, value in known:
+                _write(axes, f"{value:.3g}", (value, place), (4, 0), va="center")
         ends = [max((parts[part][row] or 0.0 for part in parts), default=0.0) for row in range(len(rows))]
         _name_bars(axes, rows, [-float(row) for row in range(len(rows))], ends)
         axes.set_xlabel(axis)
@@ -148,10 +172,15 @@ def groups(name: str, alt: str, rows: Sequence[str], parts: Mapping[str, Sequenc
         return _svg(figure, name, alt)
 
 
+def _write(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], **style: Any) -> None:
+    axes.annotate(
+        text, at, xytext=offset, textcoords="offset points", fontsize=8, annotation_clip=False, **style
+    )
+
+
 def _name_bars(axes: Axes, rows: Sequence[str], places: Sequence[float], ends: Sequence[float]) -> None:
-    for row, place, end in zip(rows, places, ends, strict=True):
-        axes.annotate(label(row, 60), (0, place + 0.29), va="bottom", fontsize=8, annotation_clip=False)
-        axes.annotate(f" {end:.3g}", (end, place), va="center", fontsize=8, annotation_clip=False)
+    for row, place in zip(rows, places, strict=True):
+        _write(axes, label(row, 64), (0, place + 0.29), (0, 0), va="bottom")
     axes.set_yticks([])
     axes.set_ylim(min(places) - 0.5, max(places) + 0.75)
     axes.set_xlim(0, (max(ends, default=0.0) or 1.0) * 1.12)
@@ -165,13 +194,13 @@ def _colour(part: str, index: int) -> str:
 def label(text: str, longest: int = 40) -> str:
     """Text that the drawing font has: one line of Latin-1, cut at `longest` characters."""
     flat = " ".join(text.split())
-    known = "".join(character if character.isprintable() and ord(character) < 256 else "?" for character in flat)
+    known = "".join(c if c.isprintable() and ord(c) < 256 else "?" for c in flat)
     return known if len(known) <= longest else f"{known[: longest - 3]}..."
 
 
 @contextmanager
 def _drawing(name: str, height_in: float) -> Iterator[tuple[Figure, Axes]]:
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context(cast("Any", _STYLE)):
         figure = Figure(figsize=(_WIDTH_IN, height_in))
         axes = figure.add_subplot()
         figure.patch.set_visible(False)
@@ -185,8 +214,8 @@ def _drawing(name: str, height_in: float) -> Iterator[tuple[Figure, Axes]]:
 def _legend(figure: Figure, axes: Axes, columns: int) -> None:
     handles, names = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles, names, ncols=columns, frameon=False, fontsize=8, loc="lower left",
-                    bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2, columnspacing=1.0, handlelength=1.4)  # fmt: skip
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
+        axes.legend(handles, names, ncols=columns, frameon=False, fontsize=8, handlelength=1.4, **place)
 
 
 def _svg(figure: Figure, name: str, alt: str) -> str:
@@ -195,6 +224,7 @@ def _svg(figure: Figure, name: str, alt: str) -> str:
     empty = {"Date": None, "Creator": None, "Format": None, "Type": None}
     figure.savefig(buffer, format="svg", metadata=empty, bbox_inches="tight", pad_inches=0.05)
     text = buffer.getvalue()
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     text = text.replace(_INK, "currentColor").replace(_LINE, "var(--line)")

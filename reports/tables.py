@@ -46,7 +46,7 @@ def read(run: Path) -> Table:
     measurements = tuple(load_run(run))
     if not measurements:
         raise EmptyRun(f"{run}: no stored results; measure with python -m harness name={run.name}")
-    return table(run.name, run, measurements)
+    return table(run.resolve().name, run, measurements)
 
 
 def table(name: str, folder: Path, measurements: Sequence[Measurement]) -> Table:

@@ -30,7 +30,9 @@ def verdict(table: Table) -> Section:
 def _lead(table: Table) -> str:
     conditions = _conditions(table.ok or table.points)
     if not table.ok:
-        return f"Not measured: no point ended ok without an injected fault, so no figure counts ({conditions})."
+        return (
+            f"Not measured: no point ended ok without an injected fault, so no figure counts ({conditions})."
+        )
     best = table.ok[0]
     rtf, request = best.estimate("rtf_aggregate"), num(best.number("rtf_request_p50"))
     clip = num(best.number("clip_s"))
@@ -150,7 +152,9 @@ def _gap_repeats(table: Table) -> str:
 
 def _gap_weights(table: Table) -> str:
     real = any("checkpoint" in attested(point.first, "weights") for point in table.ok)
-    return "" if real else "Real weights: no ok point ran a checkpoint; picture and voice quality are unknown."
+    return (
+        "" if real else "Real weights: no ok point ran a checkpoint; picture and voice quality are unknown."
+    )
 
 
 def _gap_gpu(table: Table) -> str:
@@ -194,7 +198,9 @@ def _gap_jobs(table: Table) -> str:
 
 def _gap_baseline(table: Table) -> str:
     without = [point for point in table.ok if point.baseline is None]
-    return f"Speed-up: {len(without)} ok points have no measured baseline of the same work." if without else ""
+    return (
+        f"Speed-up: {len(without)} ok points have no measured baseline of the same work." if without else ""
+    )
 
 
 def _gap_figures(table: Table) -> str:

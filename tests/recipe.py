@@ -85,14 +85,14 @@ def weights_crc32(state: Mapping[str, Tensor]) -> int:
 def inputs(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The input arrays of a case by name; where a name comes twice, the later one counts.
 
-    An input without scale and offset is the bare float32 of `unit`. Raises ValueError where a checksum differs
-    or a formula is not of the one known form.
+    An input without scale and offset is the bare float32 of `unit`. Raises ValueError where a checksum
+    differs or a formula is not of the one known form.
     """
     made: dict[str, np.ndarray] = {}
     for spec in case["inputs"]:
         array = _input(spec, made)
         if "crc32" in spec and zlib.crc32(array.tobytes()) != spec["crc32"]:
-            raise ValueError(f"{case['id']}: input {spec['name']}: checksum differs from the file's {spec['crc32']}")
+            raise ValueError(f"input {spec['name']}: checksum differs from the file's {spec['crc32']}")
         made[spec["name"]] = array
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Per diffusion time (1000,), float32: alphas_cumprod and what turns a clean prediction back into noise."""
+    """Per diffusion time, (1000,) float32: alphas_cumprod, and what turns a prediction back into noise."""
 
     alphas_cumprod: Tensor
     sqrt_recip1m: Tensor
@@ -28,13 +29,14 @@ class Schedule:
     def noise(self, x: Tensor, time: Tensor, x_start: Tensor) -> Tensor:
         """The noise in x (B, T, D) at time (B,) int64, if x_start (B, T, D) is the clean motion."""
         at = time.to(self.alphas_cumprod.device)
-        scale, divisor = (table[at].to(x.device)[:, None, None] for table in (self.sqrt_recip1m, self.sqrt_recipm1))
+        tables = (self.sqrt_recip1m, self.sqrt_recipm1)
+        scale, divisor = (table[at].to(x.device)[:, None, None] for table in tables)
         return scale * x - x_start / divisor
 
 
 @dataclass(frozen=True)
 class Step:
-    """One pair of times and its coefficients; the last step of a run has next_time < 0 and no coefficients."""
+    """A pair of times and its coefficients; the last step of a run has next_time < 0 and needs none."""
 
     time: int
     next_time: int
@@ -69,7 +71,7 @@ def time_pairs(steps: int) -> list[tuple[int, int]]:
     if not 1 <= steps <= NUM_TIMES:
         raise ValueError(f"avatar.steps={steps}: 1 to {NUM_TIMES} diffusion steps; use 10, 25 or 50")
     times = torch.linspace(-1, NUM_TIMES - 1, steps + 1).int().tolist()[::-1]
-    return list(zip(times, times[1:], strict=False))
+    return list(pairwise(times))
 
 
 def step_table(steps: int) -> list[Step]:
@@ -95,7 +97,7 @@ def step_table(steps: int) -> list[Step]:
 
 
 def draw_noise(steps: int, shape: Sequence[int], generator: torch.Generator, device: str = "cpu") -> Tensor:
-    """(steps - 1, *shape) of normal noise for the steps between; the same for all windows of a run, as upstream.
+    """(steps - 1, *shape) of normal noise for the steps between; upstream uses one draw for all windows.
 
     generator  a CPU generator, so that a seed means the same numbers on every device
     """
@@ -108,7 +110,9 @@ def update(x: Tensor, x_start: Tensor, step: Step, noise: Tensor) -> Tensor:
     return step.sqrt_alpha_next * x_start + step.c * predicted + step.sigma * noise
 
 
-def sample(denoise: Denoise, x_init: Tensor, noise: Tensor | Sequence[Tensor], table: Sequence[Step]) -> Tensor:
+def sample(
+    denoise: Denoise, x_init: Tensor, noise: Tensor | Sequence[Tensor], table: Sequence[Step]
+) -> Tensor:
     """Run the steps of `table` from pure noise to motion.
 
     denoise  (x (B, T, D), time (B,) int64) -> the clean prediction with guidance, (B, T, D)
@@ -116,11 +120,11 @@ def sample(denoise: Denoise, x_init: Tensor, noise: Tensor | Sequence[Tensor], t
     noise    one (B, T, D) per step but the last
     Returns (B, T, D). Never waits for the device.
     """
-    # one copy to the device for all steps: a tensor per step would cost a transfer each
-    times = torch.tensor([step.time for step in table], dtype=torch.int64).to(x_init.device)
     x = x_init
     for i, step in enumerate(table):
-        x_start = denoise(x, times[i].expand(x.shape[0]))
+        # filled on the device: a copy from the host would wait for it
+        time = torch.full((x.shape[0],), step.time, dtype=torch.int64, device=x.device)
+        x_start = denoise(x, time)
         if step.next_time < 0:
             return x_start
         x = update(x, x_start, step, noise[i])

@@ -6,17 +6,22 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 Array = NDArray[np.float32]
 POSE_BINS = 66
+
+
+def softmax(scores: Array) -> Array:
+    """Softmax over the last axis."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def degrees(pose: Array) -> Array:
     """Pose (B, 66) logits over bins of 3 degrees to (B,) degrees; what is not logits is degrees already."""
     if pose.ndim > 1 and pose.shape[1] == POSE_BINS:
         bins = np.arange(POSE_BINS, dtype=np.float32)
-        return np.asarray((softmax(pose, axis=1) * bins).sum(axis=1) * 3 - 97.5, np.float32)
+        return np.asarray((softmax(pose) * bins).sum(axis=1) * 3 - 97.5, np.float32)
     return pose
 
 

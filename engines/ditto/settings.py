@@ -108,7 +108,7 @@ class Settings:
     @property
     def input_px(self) -> int:
         """Side of the picture that the networks read."""
-        return 256 if self.size == "full" else 64
+        return 256 if self.size == "full" else 32
 
     @property
     def crop_px(self) -> int:

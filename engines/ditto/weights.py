@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,16 +31,20 @@ _PREFIX = "module."
 def random_weights(module: nn.Module, seed: int, network: str, size: str) -> nn.Module:
     """Fill a network of `build` with weights that keep activations of the order of 1, and return it.
 
-    Each entry is drawn from a generator of its own, seeded by seed, size, network and key: the same numbers on
-    every device and in every order of loading. No NaN, no denormals; u and v of spectral norm fit their weight.
+    Each entry is drawn from a generator of its own, seeded by seed, size, network and key: the same numbers
+    on every device and in every order of loading. u and v of spectral norm fit their weight.
     """
     state = module.state_dict()
     for key, tensor in state.items():
         leaf = key.rpartition(".")[2]
         if leaf == "freqs":
             continue
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{size}/{network}/{key}".encode()))
-        tensor.copy_(_random_entry(key, tensor.shape, generator) if tensor.is_floating_point() else 0 * tensor)
+        if not tensor.is_floating_point():
+            tensor.zero_()  # counters
+            continue
+        tag = f"{seed}/{size}/{network}/{key}"
+        generator = torch.Generator().manual_seed(zlib.crc32(tag.encode()))
+        tensor.copy_(_random_entry(key, tensor.shape, generator))
     for key in state:
         if key.endswith("weight_u"):
             _fit_spectral_vectors(state, key.removesuffix("weight_u"))
@@ -85,24 +90,18 @@ def _fit_spectral_vectors(state: Mapping[str, Tensor], prefix: str) -> None:
 def load_checkpoint(module: nn.Module, path: str | Path, network: str) -> nn.Module:
     """Load a released .pth file strictly into a network of `build`, and return it.
 
-    Accepts the released layout: a plain state_dict, or one under `model_state_dict` (lmdm) or `retarget_shoulder`
-    (stitch_network), keys with or without `module.` in front. Executes nothing from the file.
+    Accepts the released layout: a plain state_dict, or one under `model_state_dict` (lmdm) or
+    `retarget_shoulder` (stitch_network), keys with or without `module.` in front. Runs nothing from the file.
     Raises ValueError, naming file, key, expected and found shape, for any other content; the module is then
     unchanged.
     """
     path = Path(path)
     found = _entries(_read(path), path, network)
     expected = module.state_dict()
-    for key, tensor in expected.items():
-        if key not in found:
-            raise ValueError(f"{path}: {key}: expected shape {_shape(tensor)}, found no such key; {_remedy(network)}")
-        if found[key].shape != tensor.shape:
-            raise ValueError(
-                f"{path}: {key}: expected shape {_shape(tensor)}, found {_shape(found[key])}; {_remedy(network)}"
-            )
-    for key, tensor in found.items():
-        if key not in expected:
-            raise ValueError(f"{path}: {key}: expected no such key, found shape {_shape(tensor)}; {_remedy(network)}")
+    for key in [*expected, *(key for key in found if key not in expected)]:
+        wanted, given = (_shape(entries.get(key)) for entries in (expected, found))
+        if wanted != given:
+            raise ValueError(f"{path}: {key}: expected {wanted}, found {given}; {_remedy(network)}")
     module.load_state_dict(found)
     return module
 
@@ -110,12 +109,17 @@ def load_checkpoint(module: nn.Module, path: str | Path, network: str) -> nn.Mod
 def _read(path: Path) -> Any:
     """The file's content, by torch's reader that runs no code."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # a foreign pickle protocol is warned about, then refused; the refusal says enough
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file; give the folder of the released .pth files") from error
     except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable checkpoint ({reason[:200]}); copy the released file again") from error
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({reason[:200]}); copy the released file again"
+        ) from error
 
 
 def _entries(content: Any, path: Path, network: str) -> dict[str, Tensor]:
@@ -130,13 +134,14 @@ def _entries(content: Any, path: Path, network: str) -> dict[str, Tensor]:
     entries = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path}: {key}: expected a tensor, found {type(value).__name__}; {_remedy(network)}")
+            found = type(value).__name__
+            raise ValueError(f"{path}: {key}: expected a tensor, found {found}; {_remedy(network)}")
         entries[key.removeprefix(_PREFIX)] = value
     return entries
 
 
-def _shape(tensor: Tensor) -> str:
-    return f"({', '.join(str(n) for n in tensor.shape)})"
+def _shape(tensor: Tensor | None) -> str:
+    return "no such key" if tensor is None else f"shape ({', '.join(str(n) for n in tensor.shape)})"
 
 
 def _remedy(network: str) -> str:

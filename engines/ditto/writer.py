@@ -50,7 +50,11 @@ class Mp4Writer:
         self._audio: AudioStream = self._container.add_stream("aac", rate=rate, layout="mono")
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        """Encode one frame (height, width, 3) RGB."""
+        """Encode one frame (height, width, 3) RGB. Raises ValueError for another size, which ends the file."""
+        if frame.shape[:2] != (self._video.height, self._video.width):
+            self.discard()
+            raise ValueError(f"{self.path}: frame {self.frames} is {frame.shape[1]}x{frame.shape[0]}, "
+                             f"the video is {self._video.width}x{self._video.height}")
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
         picture.pts, picture.time_base = self.frames, Fraction(1, self._video.codec_context.framerate)
         try:

@@ -49,8 +49,10 @@ class JobRun:
         self._gpu_marks: list[tuple[DeviceTimer, int, Any, Any]] = []
         self._seen: set[str] = set()
 
-    def run(self, tts: Component, avatar: Component, tts_lock: threading.Lock | None = None) -> Mapping[str, Any]:
-        """The data of the last piece. With tts_lock the job waits, in a span of its own, until TTS is free."""
+    def run(
+        self, tts: Component, avatar: Component, tts_lock: threading.Lock | None = None
+    ) -> Mapping[str, Any]:
+        """The data of the last piece. With tts_lock the job waits for it, in a span of its own."""
         with self._recorder.span("job", "", "", self._worker, self._job.index):
             text = [Piece("text", self._job.text, len(self._job.text))]
             with self._holding(tts_lock):
@@ -77,7 +79,9 @@ class JobRun:
             lock.release()
 
     def _chain(self, name: str, component: Component, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Pull pieces through the component's stages, depth first: a frame is written before the next is drawn."""
+        """Pull pieces through the component's stages, depth first: a frame is written before the next is
+        drawn.
+        """
         flow: Iterator[Piece] = iter(pieces)
         for stage in component.stages(self._job):
             flow = self._through(name, stage, component.timer, flow)

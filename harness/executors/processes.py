@@ -1,7 +1,8 @@
 """Processes: each worker is a fresh interpreter (spawn, never fork) with everything of its own.
 
-Jobs are handed out as numbers of four bytes through one pipe: a read takes one whole number, so each job goes to
-whoever is free, no lock can be left behind by a worker that dies, and the pipe's end tells the workers to stop.
+Jobs are handed out as numbers of four bytes through one pipe: a read takes one whole number, so each job
+goes to whoever is free, no lock can be left behind by a worker that dies, and the pipe's end tells the
+workers to stop.
 """
 
 from __future__ import annotations

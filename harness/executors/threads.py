@@ -16,7 +16,9 @@ from harness.recorder import Recorder
 def run(
     build: Build, jobs: Sequence[Job], recorder: Recorder, options: Mapping[str, Any], finished: Finished
 ) -> None:
-    """Raises the first exception of a worker at once, without waiting for the others: the process ends with it."""
+    """Raises the first exception of a worker at once, without waiting for the others: the process ends with
+    it.
+    """
     shared = {name: build(name, SHARED) for name in build.names if name != "avatar"}
     avatars = [build("avatar", worker) for worker in range(options["workers"])]
     lock = threading.Lock()
@@ -26,7 +28,11 @@ def run(
     def work(worker: int, avatar: Component) -> None:
         try:
             for job in _taken(todo):
-                finished(job, worker, JobRun(recorder, job, worker, options["timing"]).run(shared["tts"], avatar, lock))
+                finished(
+                    job,
+                    worker,
+                    JobRun(recorder, job, worker, options["timing"]).run(shared["tts"], avatar, lock),
+                )
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             ended.put(error)
         else:

@@ -96,7 +96,7 @@ def build(network: str, size: str, device: str = "cpu") -> nn.Module:
         module = NETWORKS[network](size)
     if device != "meta":
         state = {
-            key: torch.zeros(value.shape, dtype=value.dtype, device=device) if value.is_meta else value.to(device)
+            key: torch.zeros_like(value, device=device) if value.is_meta else value.to(device)
             for key, value in module.state_dict().items()
         }
         module.load_state_dict(state, assign=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -46,7 +47,7 @@ class AppearanceExtractor(nn.Module):
         widths = [min(size.max_width, size.width * 2**i) for i in range(size.halvings + 1)]
         self.first = ConvNorm(2, 3, widths[0])
         self.down_blocks = nn.ModuleList(
-            ConvNorm(2, before, after, pool=(2, 2)) for before, after in zip(widths, widths[1:], strict=False)
+            ConvNorm(2, before, after, halve=True) for before, after in pairwise(widths)
         )
         self.second = nn.Conv2d(widths[-1], size.channels * size.depth, 1)
         self.resblocks_3d = nn.Sequential()

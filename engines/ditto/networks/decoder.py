@@ -48,7 +48,8 @@ class SpectralConv2d(nn.Module):
     def plain(self) -> nn.Conv2d:
         """The same convolution with the division done, bit for bit."""
         outputs, inputs, kernel, _ = self.weight_orig.shape
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=self.bias is not None, device="meta")
+        bias = self.bias is not None
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias, device="meta")
         conv.weight = nn.Parameter(self.weight(), requires_grad=False)
         if self.bias is not None:
             conv.bias = nn.Parameter(self.bias.detach().clone(), requires_grad=False)
@@ -95,7 +96,10 @@ class SpadeBlock(nn.Module):
 
 
 class SpadeDecoder(nn.Module):
-    """state_dict of the released decoder.pth, until `fold` is called. Source: LivePortrait 1986663, by its facts."""
+    """state_dict of the released decoder.pth, until `fold` is called.
+
+    Source: LivePortrait 1986663, by its facts.
+    """
 
     def __init__(self, size: DecoderSize) -> None:
         super().__init__()
@@ -118,7 +122,7 @@ class SpadeDecoder(nn.Module):
     def fold(self) -> SpadeDecoder:
         """Divide every spectrally normed weight once, in place: same numbers, 36 matrix products a call less.
 
-        Afterwards the keys are those of plain convolutions, so a checkpoint must be loaded before. Idempotent.
+        Afterwards the keys are those of plain convolutions, so load a checkpoint before. Idempotent.
         """
         for block in self.children():
             for name, child in list(block.named_children()):

@@ -1,9 +1,10 @@
-"""HuBERT stand-in: the transformers architecture that turns 6480 samples of speech into 20 feature vectors."""
+"""HuBERT stand-in: transformers' architecture, from 6480 samples of speech to 20 feature vectors."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import HubertConfig, HubertModel
@@ -13,7 +14,7 @@ FEATURES = 1024
 
 @dataclass(frozen=True)
 class HubertSize:
-    """Dimensions; the default is HuBERT-Large, 315.4 M parameters. Strides are fixed: 320 samples per vector."""
+    """Dimensions; the default is HuBERT-Large, 315.4 M parameters. A vector per 320 samples, always."""
 
     width: int = 1024
     layers: int = 24
@@ -25,10 +26,10 @@ class HubertSize:
 
 
 class Hubert(nn.Module):
-    """Speech features for the motion network. The released file is ONNX only, so no checkpoint loads into this.
+    """Speech features for the motion network. The released file is ONNX, so no checkpoint loads into this.
 
-    `model` is transformers' HubertModel; forward calls its parts itself, because HubertModel.forward draws from
-    the global random generator once per layer, also in eval mode (transformers 5.17).
+    `model` is transformers' HubertModel; forward calls its parts itself, because HubertModel.forward draws
+    from the global random generator once per layer, also in eval mode (transformers 5.17).
     """
 
     def __init__(self, size: HubertSize) -> None:
@@ -46,7 +47,8 @@ class Hubert(nn.Module):
             do_stable_layer_norm=True,
             attn_implementation="sdpa",
         )
-        self.model = HubertModel(config)
+        with torch.random.fork_rng(devices=[]):  # its constructor draws too, whatever becomes of the weights
+            self.model = HubertModel(config)
         # weight norm would be recomputed at every call; the weights are random anyway
         parametrize.remove_parametrizations(self.model.encoder.pos_conv_embed.conv, "weight")
         self.to_features = nn.Identity() if size.width == FEATURES else nn.Linear(size.width, FEATURES)

@@ -28,7 +28,10 @@ class LmdmSize:
 
 
 class Context(NamedTuple):
-    """The encoded condition of a window: tokens (B, frames, width), hidden (B, width). Constant over the steps."""
+    """The encoded condition of a window, constant over its steps.
+
+    tokens (B, frames, width), hidden (B, width)
+    """
 
     tokens: Tensor
     hidden: Tensor
@@ -43,13 +46,19 @@ class Rotary(nn.Module):
         exponents = torch.arange(0, width, 2, dtype=torch.float32, device="cpu") / width
         self.register_buffer("freqs", 1.0 / _THETA**exponents)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, width) -> the same shape, rotated by positions 0..T-1."""
-        positions = torch.arange(x.shape[1], dtype=self.freqs.dtype, device=x.device)
+    def table(self, length: int) -> Tensor:
+        """(2, length, width): cosine and sine for positions 0..length-1."""
+        positions = torch.arange(length, dtype=self.freqs.dtype, device=self.freqs.device)
         angles = torch.outer(positions, self.freqs).repeat_interleave(2, dim=-1)
-        pairs = x.unflatten(-1, (-1, 2))
-        turned = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
-        return x * angles.cos().to(x.dtype) + turned * angles.sin().to(x.dtype)
+        return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """x (B, T, width), table (2, at least T, width) of Rotary -> x rotated by its positions."""
+    cosine, sine = table[:, : x.shape[1]]
+    pairs = x.unflatten(-1, (-1, 2))
+    turned = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
+    return x * cosine + turned * sine
 
 
 class Attention(nn.Module):
@@ -87,7 +96,7 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, width) -> the same shape."""
         y = self.norm1(x)
-        turned = self.rotary(y)
+        turned = rotate(y, self.rotary.table(y.shape[1]))
         x = x + self.self_attn(turned, turned, y)
         return x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
 
@@ -119,19 +128,19 @@ class DecoderLayer(nn.Module):
         self.film1, self.film2, self.film3 = Film(width), Film(width), Film(width)
         self.rotary = rotary
 
-    def forward(self, x: Tensor, memory: Tensor, turned_memory: Tensor, time: Tensor) -> Tensor:
-        """(B, T, width), memory plain and rotated (B, S, width), time (B, width) -> (B, T, width)."""
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], time: Tensor, table: Tensor) -> Tensor:
+        """x (B, T, width), memory rotated and plain (B, S, width), time (B, width) -> the shape of x."""
         y = self.norm1(x)
-        turned = self.rotary(y)
+        turned = rotate(y, table)
         x = x + self.film1(self.self_attn(turned, turned, y), time)
-        y = self.rotary(self.norm2(x))
-        x = x + self.film2(self.multihead_attn(y, turned_memory, memory), time)
+        y = rotate(self.norm2(x), table)
+        x = x + self.film2(self.multihead_attn(y, *memory), time)
         y = self.linear2(F.gelu(self.linear1(self.norm3(x))))
         return x + self.film3(y, time)
 
 
 class DecoderStack(nn.Module):
-    """The decoder layers; the memory is the same for all, so it is rotated once."""
+    """The decoder layers; angles and rotated memory are the same for all, so they are made once."""
 
     def __init__(self, size: LmdmSize, rotary: Rotary) -> None:
         super().__init__()
@@ -139,9 +148,10 @@ class DecoderStack(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, time: Tensor) -> Tensor:
         """(B, T, width), (B, S, width), (B, width) -> (B, T, width)."""
-        turned_memory = self.stack[0].rotary(memory)
+        table = self.stack[0].rotary.table(memory.shape[1])
+        both = rotate(memory, table), memory
         for layer in self.stack:
-            x = layer(x, memory, turned_memory, time)
+            x = layer(x, both, time, table)
         return x
 
 
@@ -163,6 +173,7 @@ class SinusoidalTime(nn.Module):
 class MotionDecoder(nn.Module):
     """state_dict of `model_state_dict` in the released lmdm_v0.4_hubert.pth. Predicts the clean motion.
 
+    Meant for float32, as upstream runs it: its cost is launches, and half precision spoils the rotary angles.
     Source: core/models/modules/lmdm_modules, ditto-talkinghead e9191cf, by its facts.
     """
 
@@ -206,7 +217,10 @@ class MotionDecoder(nn.Module):
         return self.final_layer(x)
 
     def forward(self, x: Tensor, cond_frame: Tensor, cond: Tensor, time: Tensor) -> Tensor:
-        """The conditional branch alone: x (B, 80, 265), cond_frame (B, 265), cond (B, 80, 1103), time (B,) int64."""
+        """The conditional branch alone.
+
+        x (B, 80, 265), cond_frame (B, 265), cond (B, 80, 1103), time (B,) int64 -> the shape of x.
+        """
         return self.denoise(x, cond_frame, self.encode(cond), time)
 
 
@@ -218,7 +232,7 @@ class ContextEncoder(nn.Module):
         self.network = network
 
     def forward(self, cond: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, frames, 1103) -> tokens (2B, frames, width), hidden (2B, width); the unconditional branch first."""
+        """(B, frames, 1103) -> tokens (2B, frames, width), hidden (2B, width); unconditional first."""
         given, null = self.network.encode(cond), self.network.null_context(cond.shape[0])
         return torch.cat([null.tokens, given.tokens]), torch.cat([null.hidden, given.hidden])
 
@@ -232,8 +246,10 @@ class GuidedStep(nn.Module):
         self._guidance = guidance
 
     def forward(self, x: Tensor, cond_frame: Tensor, tokens: Tensor, hidden: Tensor, time: Tensor) -> Tensor:
-        """x (B, frames, 265), cond_frame (B, 265), tokens and hidden of ContextEncoder, time (B,) int64 -> x_start."""
-        doubled = (torch.cat([part, part]) for part in (x, cond_frame, time))
-        x, cond_frame, time = doubled
+        """x (B, frames, 265), cond_frame (B, 265), time (B,) int64 -> x_start, the shape of x.
+
+        tokens, hidden  of ContextEncoder
+        """
+        x, cond_frame, time = (torch.cat([part, part]) for part in (x, cond_frame, time))
         null, given = self.network.denoise(x, cond_frame, Context(tokens, hidden), time).chunk(2)
         return null + self._guidance * (given - null)

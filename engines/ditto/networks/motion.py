@@ -1,8 +1,9 @@
-"""Motion extractor: ConvNeXtV2 with seven linear heads, from a face crop to pose, expression and key points."""
+"""Motion extractor: ConvNeXtV2 with seven heads, from a face crop to pose, expression and key points."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,13 @@ class MotionSize:
 
 
 class MotionInfo(NamedTuple):
-    """What the heads give: pitch, yaw, roll (B, 66) logits of 3 degree bins; t (B, 3); exp, kp (B, 63); scale (B, 1)."""
+    """What the heads give, in upstream's order.
+
+    pitch, yaw, roll  (B, 66)  logits of bins of 3 degrees
+    t                 (B, 3)
+    exp, kp           (B, 63)  21 points, xyz
+    scale             (B, 1)
+    """
 
     pitch: Tensor
     yaw: Tensor
@@ -83,7 +90,7 @@ class ConvNeXt(nn.Module):
         widths = size.widths
         stem = nn.Sequential(nn.Conv2d(3, widths[0], 4, stride=4), ChannelNorm(widths[0], eps=_EPS))
         self.downsample_layers = nn.ModuleList([stem])
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             shrink = nn.Conv2d(before, after, 2, stride=2)
             self.downsample_layers.append(nn.Sequential(ChannelNorm(before, eps=_EPS), shrink))
         self.stages = nn.ModuleList(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +21,12 @@ class StitchNetwork(nn.Module):
         super().__init__()
         widths = [2 * _COORDINATES, *hidden, _COORDINATES + 2]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.mlp = nn.Sequential(*layers[:-1])
 
     def forward(self, kp_source: Tensor, kp_driving: Tensor) -> Tensor:
-        """(B, 21, 3), (B, 21, 3) -> (B, 21, 3): kp_driving, moved point by point and as a whole in x and y."""
+        """Both (B, 21, 3) -> (B, 21, 3): kp_driving, moved point by point and as a whole in x and y."""
         delta = self.mlp(torch.cat([kp_source, kp_driving], dim=1).flatten(1))
         each = delta[:, :_COORDINATES].unflatten(1, (NUM_KEYPOINTS, 3))
         whole = F.pad(delta[:, _COORDINATES:], (0, 1)).unsqueeze(1)

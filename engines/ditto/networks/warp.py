@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,12 @@ class WarpSize:
 
 
 class DenseMotion(NamedTuple):
-    """mask (B, 22, D, H, W) sums to 1 over motions; deformation (B, D, H, W, 3) in xyz; occlusion (B, 1, H, W) in (0, 1)."""
+    """What is found at every voxel.
+
+    mask         (B, 22, D, H, W)  weights of the motions, sum 1
+    deformation  (B, D, H, W, 3)   where the voxel comes from, xyz, at least float32
+    occlusion    (B, 1, H, W)      in (0, 1), 1 is visible
+    """
 
     mask: Tensor
     deformation: Tensor
@@ -53,9 +59,10 @@ def identity_grid(depth: int, height: int, width: int, like: Tensor) -> Tensor:
 
 
 def sample_volume(volume: Tensor, grid: Tensor) -> Tensor:
-    """Trilinear sampling with zeros outside: (B, C, D, H, W), (B, D', H', W', 3) in xyz -> (B, C, D', H', W').
+    """Trilinear sampling with zeros outside.
 
-    Computed in the grid's dtype, at least float32: half-precision coordinates are off by whole voxels' fractions.
+    volume (B, C, D, H, W), grid (B, D', H', W', 3) in xyz -> (B, C, D', H', W'), dtype of the volume.
+    Computed in the grid's dtype: coordinates in half precision are off by a good part of a voxel.
     """
     sampled = F.grid_sample(volume.to(grid.dtype), grid, padding_mode="zeros", align_corners=False)
     return sampled.to(volume.dtype)
@@ -73,7 +80,7 @@ class HourglassEncoder(nn.Module):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.down_blocks = nn.ModuleList(
-            ConvNorm(3, before, after, pool=(1, 2, 2)) for before, after in zip(widths, widths[1:], strict=False)
+            ConvNorm(3, before, after, halve=True) for before, after in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -144,7 +151,7 @@ class DenseMotionNetwork(nn.Module):
         compressed = F.relu(self.norm(self.compress(feature)))
         deformed = self._deform(compressed, motions)
         heat = _gaussians(grid, kp_driving) - _gaussians(grid, kp_source)
-        heat = F.pad(heat, (0, 0, 0, 0, 0, 0, 1, 0)).unsqueeze(2).to(feature.dtype)
+        heat = F.pad(heat, (0, 0, 0, 0, 0, 0, 1, 0)).unsqueeze(2).to(compressed.dtype)
         prediction = self.hourglass(torch.cat([heat, deformed], dim=2).flatten(1, 2))
         mask = torch.softmax(self.mask(prediction), dim=1)
         deformation = (motions * mask.to(exact).unsqueeze(-1)).sum(dim=1)
@@ -153,7 +160,7 @@ class DenseMotionNetwork(nn.Module):
 
     @staticmethod
     def _motions(grid: Tensor, kp_source: Tensor, kp_driving: Tensor) -> Tensor:
-        """(B, 22, D, H, W, 3): where each voxel comes from if it moved with the background or with key point k."""
+        """(B, 22, D, H, W, 3): where each voxel comes from, with the background or with each key point."""
         points = (slice(None), slice(None), None, None, None)
         moved = grid - kp_driving[points] + kp_source[points]
         return torch.cat([grid.expand(moved.shape[0], 1, -1, -1, -1, -1), moved], dim=1)

@@ -51,7 +51,8 @@ def test_a_network_that_knows_the_motion_gets_it_back_whatever_the_noise(steps):
         seen.append(time.tolist())
         return truth
 
-    motion = diffusion.sample(denoise, torch.randn(truth.shape, generator=generator), noise, diffusion.step_table(steps))
+    start = torch.randn(truth.shape, generator=generator)
+    motion = diffusion.sample(denoise, start, noise, diffusion.step_table(steps))
     assert torch.equal(motion, truth)
     assert seen == [[pair[0]] * 2 for pair in diffusion.time_pairs(steps)]
 

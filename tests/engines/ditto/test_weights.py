@@ -1,4 +1,4 @@
-"""Random weights are the same everywhere and harmless; checkpoint files are the released ones or are refused."""
+"""Random weights are the same everywhere and harmless; a checkpoint is the released one or is refused."""
 
 import json
 import os
@@ -14,7 +14,9 @@ from tests import recipe
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "golden.json").read_text())["cases"]
 CHECKSUMS = {
-    case["network"]: case["weights_crc32"] for case in CASES if case.get("config") == "tiny" and "network" in case
+    case["network"]: case["weights_crc32"]
+    for case in CASES
+    if case.get("config") == "tiny" and "network" in case
 }
 TOP_LEVEL = {"lmdm": "model_state_dict", "stitch_network": "retarget_shoulder"}
 
@@ -66,7 +68,7 @@ def test_a_wrong_shape_is_named_with_both_shapes(tmp_path):
     entries = state("lmdm")
     entries["cond_projection.weight"] = torch.zeros(32, 1059)
     message = refusal("lmdm", written(tmp_path, "lmdm", entries))
-    assert "cond_projection.weight: expected shape (32, 1103), found (32, 1059)" in message
+    assert "cond_projection.weight: expected shape (32, 1103), found shape (32, 1059)" in message
 
 
 @pytest.mark.parametrize("network", TOP_LEVEL)

@@ -1,4 +1,7 @@
-"""Hydra's basic sweeper, which checks every point of a sweep before the first one runs."""
+"""Hydra's basic sweeper, which checks every point of a sweep before the first one runs.
+
+Hydra accepts plugins only in a package of this name.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,19 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, open_dict
 
 from harness import settings
 
 
 class PlannedSweeper(BasicSweeper):
-    """A grid like Hydra's own; `repeats=N` goes over the whole grid N times, which spreads drift over the points.
+    """A grid like Hydra's own; `repeats=N` goes over the whole grid N times, which spreads drift over the
+    points.
 
-    Raises SettingError before anything is written if any point has a wrong setting, or if no point can run here.
+    Raises SettingError before anything is written if any point has a wrong setting, or if no point can run
+    here.
     """
 
     outcomes: ClassVar[list[str]] = []  # of the last sweep, in order
@@ -39,8 +46,19 @@ class PlannedSweeper(BasicSweeper):
         if self.config.repeats > 1:
             given.insert(0, f"repeat=range({self.config.repeats})")
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+        settings.check_added(
+            override.get_key_element().lstrip("+")
+            for override in parsed
+            if override.is_add() or override.is_force_add()
+        )
         [batch] = self.split_arguments(parsed, None)
-        planned = [settings.read(loader.load_sweep_config(self.config, overrides)) for overrides in batch]
-        if all(point.not_applicable for point in planned):
-            raise settings.SettingError(planned[0].not_applicable)
+        planned = [settings.read(_without_hydra(loader, self.config, overrides)) for overrides in batch]
+        settings.check_sweep(planned)
         return batch
+
+
+def _without_hydra(loader: ConfigLoader, config: DictConfig, overrides: list[str]) -> DictConfig:
+    composed = loader.load_sweep_config(config, overrides)
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed

@@ -1,0 +1,64 @@
+"""The sections of a report in reading order; each is a function Table -> Section, or None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.metrics import METRICS
+from reports.blocks import Cell, Section, Text, grid
+from reports.evidence import environment, incidents, outputs
+from reports.performance import matrix, speedup, stages
+from reports.resources import cost, first_output, memory, start_up
+from reports.tables import Table
+from reports.verdict import not_measured, verdict
+
+_WORDS = (
+    ("point", "one configuration; it is measured once per repeat, in processes of its own"),
+    ("job", "one request, text to video; media is the video it makes"),
+    ("RTF", "real-time factor, processing time over media time; below 1 is faster than real time"),
+    ("request RTF", "what one viewer waits, over the clip's length"),
+    ("aggregate RTF", "what the machine needs for all clips, over their length; not what a request waits"),
+    ("speed-up, efficiency", "throughput over that of the baseline; efficiency is speed-up per worker"),
+    ("interval", "where the mean of repeats lies with 95 % confidence (Student's t); one run has none"),
+    ("busy, wait", "busy is a stage's own work; wait is standing in line for a shared component or a worker"),
+)
+_OUTCOMES = (
+    ("ok", "finished, and every clip passed its checks"),
+    ("skipped", "cannot be run here, by the engine's or the rules' own word"),
+    ("hung", "a span outlived its deadline; stacks were taken, the processes were ended"),
+    ("timeout", "still moving, but longer than the job or the point may take"),
+    ("oom", "out of memory, host or GPU"),
+    ("crashed", "a process died without an exception"),
+    ("failed", "an exception"),
+    ("invalid", "it ran, but not what was asked, or a clip failed its checks"),
+)
+
+
+def glossary(table: Table) -> Section:
+    """Words, outcomes and metrics with their timers."""
+    words = grid("word|meaning", [[word, text] for word, text in _WORDS], "Words")
+    outcomes = grid("outcome|meaning", [[Cell(word, word), text] for word, text in _OUTCOMES], "Outcomes")
+    metrics = grid(
+        "column of results.csv|unit|better|formula and timer",
+        [[metric.name, metric.unit, metric.better, " ".join(metric.doc.split())] for metric in METRICS],
+        "Figures",
+    )
+    note = Text("Figures are measured, never projected. A dash means: not measured.", "note")
+    return Section("reading", "How to read this page", (words, outcomes, metrics, note))
+
+
+SECTIONS: tuple[Callable[[Table], Section | None], ...] = (
+    verdict,
+    matrix,
+    speedup,
+    stages,
+    first_output,
+    memory,
+    cost,
+    start_up,
+    outputs,
+    incidents,
+    not_measured,
+    environment,
+    glossary,
+)
