@@ -6,7 +6,7 @@ import torch
 
 
 class DeviceTimer:
-    """Events on the calling thread's current stream of the current device; see engines.contract.DeviceTimer."""
+    """Events on the calling thread's current stream; see engines.contract.DeviceTimer."""
 
     def mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)

@@ -76,7 +76,7 @@ def read(config: DictConfig) -> Planned:
 
 
 def check_sweep(points: Sequence[Planned]) -> None:
-    """What only shows over all points. Raises SettingError if none can run here, or a fault can strike nowhere."""
+    """Raises SettingError if no point can run here, or if the fault can strike at none of them."""
     if all(planned.not_applicable for planned in points):
         raise SettingError(points[0].not_applicable)
     fault = points[0].point.fault
@@ -86,7 +86,7 @@ def check_sweep(points: Sequence[Planned]) -> None:
 
 
 def check_added(keys: Iterable[str]) -> None:
-    """Keys given with a plus are new to the configuration; only a sweep and limits of single stages may be."""
+    """Raises SettingError for keys given with a plus, but for a sweep and the limits of single stages."""
     for key in keys:
         if key != "sweep" and not key.startswith("limits.stages."):
             raise SettingError(
@@ -170,8 +170,9 @@ def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:
         workload["jobs"] = least
     if workload["jobs"] < least:
         raise SettingError(
-            f"workload.jobs={workload['jobs']}: executor.workers={data['executor']['workers']} needs at least {least}, "
-            f"{JOBS_PER_WORKER} per worker, or the last ones decide; use workload.jobs={least} or null"
+            f"workload.jobs={workload['jobs']}: executor.workers={data['executor']['workers']} needs "
+            f"at least "
+            f"{least}, {JOBS_PER_WORKER} each, or the last ones decide; use {least} or null"
         )
     return workload
 

@@ -39,6 +39,7 @@ class Watched:
     reader: Reader
     sampler: Sampler
     vram_before_mib: float
+    ended_ns: int = 0
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,40 +74,37 @@ def measure(
     folder.mkdir(parents=True)
     point.save(folder / "point.json")
     oom_kills = _oom_kills()
-    cpu_before = time.process_time()
+    cpu_before_s = time.process_time()
     with gpu_lock.holding(point):
         watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}")
         try:
             breach = _watch(watched, point, folder, progress)
         finally:
             samples = _clean_up(watched, folder)
-    duration_s = (time.monotonic_ns() - watched.started_ns) / 1e9
+    cost_s = time.process_time() - cpu_before_s
     spans = watched.reader.spans()
     events = _read_events(folder / "events.jsonl")
-    found = verdict.judge(
-        None if breach else watched.process.returncode,
-        events,
-        [span for span in spans if not span.end_ns],
-        breach,
-        _oom_kills() - oom_kills,
-    )
+    open_spans = [span for span in spans if not span.end_ns]
+    exit_code = None if breach else watched.process.returncode
+    found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
     result = PointResult(
         id=point.id,
         repeat=repeat,
         point=asdict(point),
         started_at=started_at,
-        duration_s=duration_s,
+        duration_s=(watched.ended_ns - watched.started_ns) / 1e9,
         jobs=assemble.jobs(spans, events, folder),
         attestation=assemble.by_worker(events, "attest"),
         memory=assemble.by_worker(events, "memory"),
         environment=environment.describe(),
         evidence=watched.evidence,
-        overhead={"harness_cpu_s": time.process_time() - cpu_before, "sampler_cpu_s": watched.sampler.cost_s},
+        overhead={"harness_cpu_s": cost_s, "sampler_cpu_s": watched.sampler.cost_s},
         price_usd_per_h=price_usd_per_h,
         **asdict(found),
     )
     _remove_raw_spans(folder)
-    return Measurement(_checked(result, point), tuple(spans), tuple(samples), str(folder))
+    closed = tuple(_closed(span, watched.ended_ns) for span in spans)
+    return Measurement(_checked(result, point), closed, tuple(samples), str(folder))
 
 
 def _spawn(point: Point, folder: Path, token: str) -> Watched:
@@ -203,6 +201,7 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
     """
     survivors = tree.end(watched.token, watched.process.pid) if _still_there(watched) else []
     watched.process.wait() if not survivors else watched.process.poll()
+    watched.ended_ns = time.monotonic_ns()
     samples = watched.sampler.stop()
     watched.reader.finish()
     if survivors:
@@ -240,6 +239,11 @@ def _checked(result: PointResult, point: Point) -> PointResult:
         reason = f"output of job {wrong.job} on worker {wrong.worker}: {wrong.problem}"
         return replace(result, outcome=Outcome.INVALID, reason=reason, worker=wrong.worker, job=wrong.job)
     return replace(result, wall_s=max(job.end_s for job in result.jobs))
+
+
+def _closed(span: Span, ended_ns: int) -> Span:
+    """The shutdown's end is the end of the process itself, which cannot write it."""
+    return replace(span, end_ns=ended_ns) if span.phase == "shutdown" and not span.end_ns else span
 
 
 def _read_events(path: Path) -> list[dict[str, Any]]:

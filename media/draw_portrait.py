@@ -1,4 +1,4 @@
-"""Draws portrait.png, the face that the benchmark animates, and writes the crop a face detector would find."""
+"""Draws portrait.png, the face that the benchmark animates, and writes its crop to portrait.json."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def bezier(*controls: tuple[float, float]) -> NDArray[np.float64]:
     """Points of a Bezier curve with any number of control points."""
     t = np.linspace(0, 1, 120)[:, None]
     degree = len(controls) - 1
-    terms = [math.comb(degree, i) * t**i * (1 - t) ** (degree - i) * np.array(c) for i, c in enumerate(controls)]
+    terms = [
+        math.comb(degree, i) * t**i * (1 - t) ** (degree - i) * np.array(c) for i, c in enumerate(controls)
+    ]
     return np.asarray(sum(terms))
 
 
@@ -90,15 +92,19 @@ def draw_body(canvas: Canvas) -> None:
     shadow = bezier((592, 1080), (620, 1230), (CENTRE_X, 1260))
     canvas.shape(np.concatenate([shadow, mirrored(shadow)[::-1]]), SHADE)
     for flip in (False, True):
-        collar = np.array([[470, 1385], [540, 1352], [640, 1500], [700, 1560], [610, 1600], [500, 1500]], float)
+        collar = np.array(
+            [[470, 1385], [540, 1352], [640, 1500], [700, 1560], [610, 1600], [500, 1500]], float
+        )
         canvas.shape(mirrored(collar) if flip else collar, COLLAR)
 
 
 def draw_head(canvas: Canvas) -> None:
     x, y, a, b = FACE
     canvas.ellipse(x, y - 60, a + 75, b + 35, HAIR)
-    canvas.shape(np.array([[x - a - 72, y - 60], [x + a + 72, y - 60], [x + a + 40, y + 250],
-                           [x - a - 40, y + 250]]), HAIR)
+    canvas.shape(
+        np.array([[x - a - 72, y - 60], [x + a + 72, y - 60], [x + a + 40, y + 250], [x - a - 40, y + 250]]),
+        HAIR,
+    )
     for side in (-1, 1):
         canvas.ellipse(x + side * (a + 4), y + 20, 42, 78, SHADE)
     jaw = bezier((x - a, y - 90), (x - a - 12, y + 190), (x - 175, y + b + 40), (x, y + b + 2))
@@ -129,11 +135,16 @@ def draw_face(canvas: Canvas) -> None:
     for side in (-1, 1):
         canvas.ellipse(CENTRE_X + side * 165, 905, 62, 42, BLUSH)
         draw_eye(canvas, CENTRE_X + side * EYE_GAP)
-    canvas.curve(bezier((CENTRE_X - 12, 800), (CENTRE_X - 30, 870), (CENTRE_X - 42, 905), (CENTRE_X, 908)), 7, SHADE)
+    canvas.curve(
+        bezier((CENTRE_X - 12, 800), (CENTRE_X - 30, 870), (CENTRE_X - 42, 905), (CENTRE_X, 908)), 7, SHADE
+    )
     canvas.curve(bezier((CENTRE_X, 908), (CENTRE_X + 28, 908), (CENTRE_X + 32, 892)), 7, SHADE)
-    upper = np.concatenate([
-        bezier((CENTRE_X - 92, MOUTH_Y), (CENTRE_X - 40, MOUTH_Y - 34), (CENTRE_X, MOUTH_Y - 16)),
-        bezier((CENTRE_X, MOUTH_Y - 16), (CENTRE_X + 40, MOUTH_Y - 34), (CENTRE_X + 92, MOUTH_Y))])
+    upper = np.concatenate(
+        [
+            bezier((CENTRE_X - 92, MOUTH_Y), (CENTRE_X - 40, MOUTH_Y - 34), (CENTRE_X, MOUTH_Y - 16)),
+            bezier((CENTRE_X, MOUTH_Y - 16), (CENTRE_X + 40, MOUTH_Y - 34), (CENTRE_X + 92, MOUTH_Y)),
+        ]
+    )
     closed = bezier((CENTRE_X + 92, MOUTH_Y), (CENTRE_X, MOUTH_Y + 26), (CENTRE_X - 92, MOUTH_Y))
     lower = bezier((CENTRE_X - 92, MOUTH_Y), (CENTRE_X, MOUTH_Y + 96), (CENTRE_X + 92, MOUTH_Y))
     canvas.shape(np.concatenate([lower, closed]), LIP_LIGHT)
@@ -150,8 +161,14 @@ def stored_crop() -> dict[str, object]:
     # An ellipse's height at the places where the lids are measured: the middle and halfway to each corner.
     heights = 2 * EYE_AXES[1] * np.sqrt(1 - np.array([0.0, 0.5, 0.5]) ** 2)
     opening = round(float(heights.sum() / (2 * EYE_AXES[0])), 4)
-    return {"image_px": [WIDTH, HEIGHT], "centre_px": [x, round((brow_y + chin_y) / 2 + CROP_SHIFT * size, 2)],
-            "size_px": round(size, 2), "angle_deg": 0.0, "eye_open": [opening, opening], "eye_ball": [0.0] * 6}
+    return {
+        "image_px": [WIDTH, HEIGHT],
+        "centre_px": [x, round((brow_y + chin_y) / 2 + CROP_SHIFT * size, 2)],
+        "size_px": round(size, 2),
+        "angle_deg": 0.0,
+        "eye_open": [opening, opening],
+        "eye_ball": [0.0] * 6,
+    }
 
 
 def main() -> None:

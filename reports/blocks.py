@@ -74,7 +74,7 @@ def num(value: object, missing: str = "-") -> str:
     """Three significant digits, thousands apart; whole from 100 on; the dash where nothing was measured."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return missing if value is None else str(value)
-    if value == 0 or abs(value) >= 99.95:
+    if value == 0 or abs(value) >= 99.95 or isinstance(value, int):
         return f"{value:,.0f}"
     digits = 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 3
     return f"{value:.{digits}f}" if abs(value) >= 0.0005 else f"{value:.1e}"
@@ -94,6 +94,5 @@ def short(estimate: Estimate | None) -> str:
     """A cell: `0.812`, or with repeats `0.812 [0.790, 0.834]`."""
     if estimate is None:
         return "-"
-    if estimate.low is None or estimate.high is None:
-        return num(estimate.value)
-    return f"{num(estimate.value)} [{num(estimate.low)}, {num(estimate.high)}]"
+    value, low, high = num(estimate.value), num(estimate.low), num(estimate.high)
+    return value if estimate.low is None or value == low == high else f"{value} [{low}, {high}]"

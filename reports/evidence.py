@@ -113,6 +113,29 @@ def outputs(table: Table) -> Section | None:
     return Section("outputs", "Output check", (grid(heads, rows), Text(note, "note")))
 
 
+def equality(table: Table) -> tuple[int, int, str]:
+    """Outputs of ok points equal to the sequential reference, outputs compared, and the first that differs."""
+    equal, total, unlike = 0, 0, ""
+    for point in table.ok:
+        for row in point.rows:
+            pairs = _pairs(table, row.measurement)
+            same = [job for job, sha256 in pairs if job.sha256 == sha256]
+            if len(same) < len(pairs) and not unlike:
+                first = next(job for job, sha256 in pairs if job.sha256 != sha256)
+                unlike = f"{point.label}, repeat {row.measurement.result.repeat}, job {first.job}"
+            equal, total = equal + len(same), total + len(pairs)
+    return equal, total, unlike
+
+
+def _pairs(table: Table, m: Measurement) -> list[tuple[JobResult, str]]:
+    """Each job with the reference's digest of the same job; nothing on cuda or without a reference but itself."""
+    reference = _reference(table, m)
+    if reference is None or reference is m or "cuda" in attested(m, "device"):
+        return []
+    known = {job.job: job.sha256 for job in reference.result.jobs if job.sha256}
+    return [(job, known[job.job]) for job in m.result.jobs if job.job in known and job.sha256]
+
+
 def _compared(table: Table, m: Measurement) -> list[str | Cell]:
     jobs = m.result.jobs
     good = sum(job.valid for job in jobs)
@@ -124,8 +147,7 @@ def _compared(table: Table, m: Measurement) -> list[str | Cell]:
         return ["no sequential reference", valid, _problem(jobs)]
     if reference is m:
         return ["is the reference", valid, _problem(jobs)]
-    known = {job.job: job.sha256 for job in reference.result.jobs if job.sha256}
-    pairs = [(job, known[job.job]) for job in jobs if job.job in known and job.sha256]
+    pairs = _pairs(table, m)
     unlike = [job for job, sha256 in pairs if job.sha256 != sha256]
     same = Cell(
         f"{len(pairs) - len(unlike)} of {len(pairs)} equal", "invalid" if unlike or not pairs else "ok"

@@ -93,7 +93,7 @@ def lines(
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.grid(axis="y")
-        _legend(figure, axes, 2)
+        _legend(figure, axes, 3)
         return _svg(figure, name, alt)
 
 

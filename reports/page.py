@@ -17,7 +17,7 @@ _MOST_IN_CELL = 400  # characters; the rest stands in results.csv and, for reaso
 
 
 def write(run: Path) -> Path:
-    """Write report.html (whose path it returns), report.md and results.csv into the folder. Raises as read."""
+    """Write report.html, whose path it returns, report.md and results.csv there. Raises as read."""
     table = read(run)
     sections = sections_of(table)
     write_csv(table, run / "results.csv")
@@ -96,4 +96,4 @@ def _escaped(text: str) -> str:
     flat = " ".join(plain(text).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     flat = flat.replace("#", "&#35;").replace("@", "&#64;")
-    return re.sub(r"([\\`*_{}\[\]()!|~$])", r"\\\1", flat)
+    return re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", flat)

@@ -11,6 +11,7 @@ from reports import figures
 from reports.blocks import Block, Cell, Figure, Grid, Section, Text, grid, num, short
 from reports.points import Estimate, PointRows
 from reports.tables import Table
+from reports.verdict import EXECUTORS
 
 MOST_BARS, MOST_LINES = 12, 8
 Stages = list[dict[str, Any]]
@@ -28,7 +29,7 @@ def matrix(table: Table) -> Section:
 
 
 def _by_workers(table: Table, workers: list[int]) -> Grid:
-    names = list(dict.fromkeys(_series(point) for point in table.points))
+    names = list(dict.fromkeys(_series(point) for point in in_order(table.points)))
     rows: list[list[str | Cell]] = []
     for name in names:
         row: list[str | Cell] = [name]
@@ -38,6 +39,12 @@ def _by_workers(table: Table, workers: list[int]) -> Grid:
         rows.append(row)
     heads = "|".join(["configuration", *(f"{count} worker{'s' * (count != 1)}>" for count in workers)])
     return grid(heads, rows, "Aggregate RTF (wall time / media time, lower is better) or the outcome.")
+
+
+def in_order(points: Sequence[PointRows]) -> list[PointRows]:
+    """By executor, sequential first, then by workers, then as measured."""
+    place = {name: index for index, name in enumerate(EXECUTORS)}
+    return sorted(points, key=lambda point: (place.get(point.executor, len(place)), point.workers))
 
 
 def _cell(point: PointRows) -> Cell:
@@ -69,7 +76,6 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("request RTF p95", "rtf_request_p95"),
     ("clips/h", "clips_per_h"),
     ("clip, s", "clip_s"),
-    ("jobs", "n_jobs"),
 )
 
 
@@ -90,7 +96,7 @@ def _full_row(point: PointRows, names: list[str]) -> list[str | Cell]:
     gain = point.speedup() if point.numbers("media_s_per_h") else None
     reason = _reason(point)
     return [
-        Cell(point.label, detail=f"point {point.id}"),
+        Cell(point.label, detail=point.id),
         Cell(point.outcome_text(), tone(point)),
         *(short(point.estimate(name)) for name in names),
         short(gain),
@@ -105,7 +111,7 @@ def speedup(table: Table) -> Section | None:
     lines, misses = lines_of(table, PointRows.speedup)
     if sum(len(line.x) for line in lines) < 2:
         return None
-    shown = lines[:MOST_LINES]
+    shown = highest(lines)
     best = max((y, x, line.label) for line in shown for x, y in zip(line.x, line.y, strict=True))
     alt = f"Speed-up by workers; highest {num(best[0])} with {best[2]} x{best[1]}."
     blocks: list[Block] = [
@@ -126,10 +132,10 @@ def speedup(table: Table) -> Section | None:
 def lines_of(
     table: Table, read: Callable[[PointRows], Estimate | None]
 ) -> tuple[list[figures.Line], list[figures.Miss]]:
-    """One line per configuration over its worker counts, highest first, and the points that broke."""
+    """One line per configuration over its worker counts, and the points that broke."""
     found: dict[str, list[tuple[int, Estimate]]] = {}
     misses: list[figures.Miss] = []
-    for point in sorted(table.points, key=lambda point: point.workers):
+    for point in in_order(table.points):
         value = read(point)
         if value is not None:
             found.setdefault(_series(point), []).append((point.workers, value))
@@ -144,7 +150,13 @@ def lines_of(
         )
         for name, items in found.items()
     ]
-    return sorted(lines, key=lambda line: -max(line.y)), misses
+    return lines, misses
+
+
+def highest(lines: Sequence[figures.Line]) -> list[figures.Line]:
+    """As many lines as a figure can hold: those that reach highest, in their given order."""
+    kept = sorted(lines, key=lambda line: -max(line.y))[:MOST_LINES]
+    return [line for line in lines if line in kept]
 
 
 def stages(table: Table) -> Section | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.metrics import METRICS
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Section, grid, num, short
-from reports.performance import MOST_BARS, MOST_LINES, lines_of, tone
+from reports.performance import MOST_BARS, highest, in_order, lines_of, tone
 from reports.points import Estimate, PointRows
 from reports.tables import Table
 
@@ -23,7 +23,7 @@ def memory(table: Table) -> Section | None:
     heads = ["point", "outcome", *(_head(name) for name in shown), "added by loads"]
     rows: list[list[str | Cell]] = [
         [p.label, Cell(p.outcome_text(), tone(p)), *(short(p.estimate(n)) for n in shown), _loads(p)]
-        for p in table.points
+        for p in in_order(table.points)
         if any(p.numbers(name) for name in shown)
     ]
     caption = "Peaks of all processes of a point together; of a broken point up to its end."
@@ -34,7 +34,7 @@ def _memory_figure(table: Table, metric: str, word: str) -> Figure:
     def peak(point: PointRows) -> Estimate | None:
         return point.estimate(metric)
 
-    lines = lines_of(table, peak)[0][:MOST_LINES]
+    lines = highest(lines_of(table, peak)[0])
     most = max((y, x, line.label) for line in lines for x, y in zip(line.x, line.y, strict=True))
     alt = f"Peak {word} by workers; most {num(most[0])} MiB with {most[2]} x{most[1]}."
     return Figure(figures.lines(metric, alt, lines, ("workers", f"peak {word}, MiB")), alt)
@@ -89,7 +89,7 @@ def start_up(table: Table) -> Section | None:
     shown = [name for name in names if any(point.numbers(name) for point in table.points)]
     heads = "|".join(["point", *(_head(name) for name in shown)])
     rows: list[list[str | Cell]] = [
-        [point.label, *(short(point.estimate(name)) for name in shown)] for point in table.points
+        [point.label, *(short(point.estimate(name)) for name in shown)] for point in in_order(table.points)
     ]
     caption = "Durations of the whole point, its loads and warm-ups: not part of any figure above."
     return Section("start-up", "Start-up and load on the machine", (grid(heads, rows, caption),))

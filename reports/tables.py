@@ -80,7 +80,7 @@ def _record(point: PointRows, row: Row) -> dict[str, Any]:
         **row.values,
         "speedup": speedup,
         "efficiency": speedup / point.workers if speedup is not None else None,
-        "speedup_base": f"{point.baseline.executor} x{point.baseline.workers}" if point.baseline else None,
+        "speedup_base": point.baseline.label if point.baseline and speedup is not None else None,
         **{name: attested(row.measurement, name) for name in ("weights", "device", "size")},
     }
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from harness.metrics import jobs_needed
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
+from reports.evidence import equality
 from reports.points import PointRows
 from reports.tables import Table, attested, counts
 
+_NOT_COMPARED = "none was compared byte for byte with a sequential run"
 EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
 
 
@@ -115,12 +117,14 @@ def _gain(table: Table) -> Text:
 
 
 def _validity(table: Table) -> Text:
+    equal, total, unlike = equality(table)
     jobs = [job for point in table.ok for row in point.rows for job in row.measurement.result.jobs]
     good = sum(job.valid for job in jobs)
-    return Text(
-        f"Output: {good} of {len(jobs)} clips of the ok configurations passed the checks.",
-        "good" if jobs and good == len(jobs) else "bad",
-    )
+    same = f"{equal} of {total} are equal to those of the sequential run" if total else _NOT_COMPARED
+    text = f"Output: {good} of {len(jobs)} clips of the ok configurations passed the checks; {same}"
+    text += f"; first difference: {unlike}." if unlike else "."
+    sound = bool(jobs) and good == len(jobs) and not unlike
+    return Text(text, "bad" if not sound else "good" if total else "warn")
 
 
 def _failures(table: Table) -> Text:

@@ -25,8 +25,9 @@ Arrays = dict[str, np.ndarray]
 _RESIZED = ((1432, 1432), (579, 384), (2160, 3840), (1920, 1279), (768, 768))
 # (frames of a blink, frames between blinks) of the reference's two rows.
 _BLINKS = {"a": (15, [20, 60]), "b": (5, 7)}
-_DEFAULT_CROP = ("landmarks: cx,cy,r=(190.0, 250.0, 70.0); tags 0/pipe/crop/l106 (106,2), "
-                 "0/pipe/crop/l203 (203,2)")
+_DEFAULT_CROP = (
+    "landmarks: cx,cy,r=(190.0, 250.0, 70.0); tags 0/pipe/crop/l106 (106,2), 0/pipe/crop/l203 (203,2)"
+)
 # A put-back case refers to the crop case of its file, which comes before it.
 _latest_crop = {"what": _DEFAULT_CROP}
 
@@ -80,7 +81,9 @@ def _features(case: Case, inputs: Arrays) -> Arrays:
         return {"feat": features.encode_chunk(inputs["chunk"], encoder)}
     feat = features.encode(inputs["audio"], encoder)
     if len(calls) != case.get("encoder_calls", len(calls)):
-        raise ValueError(f"{case['id']}: {len(calls)} encoder calls, the reference makes {case['encoder_calls']}")
+        raise ValueError(
+            f"{case['id']}: {len(calls)} encoder calls, the reference makes {case['encoder_calls']}"
+        )
     return {"feat": feat}
 
 
@@ -108,8 +111,11 @@ def _audio2motion(case: Case, inputs: Arrays) -> Arrays:
     frames = _shape(case, "motion")[1]
     motion = fusion.finish(frames) if "final smoothing" in case["what"] else fusion.motion[:frames]
     third = split(motion[3])
-    return {"motion": motion[None], "kp_cond_seen": np.stack(seen),
-            "frame3_scale_exp": np.concatenate([third["scale"], third["exp"]], axis=1)}
+    return {
+        "motion": motion[None],
+        "kp_cond_seen": np.stack(seen),
+        "frame3_scale_exp": np.concatenate([third["scale"], third["exp"]], axis=1),
+    }
 
 
 @lru_cache(maxsize=4)
@@ -120,9 +126,14 @@ def _stitch_network(network: str, config: str, seed: int) -> nn.Module:
 def _driving(case: Case, index: int) -> Arrays:
     """Driving motion of one frame: the source's inputs with another tag, without keypoints."""
     wanted = {name for name, _ in PARTS}
-    specs = [{**{key: value for key, value in spec.items() if key != "crc32"},
-              "tag": spec["tag"].replace("/x_s/", f"/x_d/{index}/")}
-             for spec in case["inputs"] if spec["name"] in wanted]
+    specs = [
+        {
+            **{key: value for key, value in spec.items() if key != "crc32"},
+            "tag": spec["tag"].replace("/x_s/", f"/x_d/{index}/"),
+        }
+        for spec in case["inputs"]
+        if spec["name"] in wanted
+    ]
     return recipe.inputs({"id": case["id"], "inputs": specs})
 
 
@@ -146,8 +157,10 @@ def _motion_stitch(case: Case, inputs: Arrays) -> Arrays:
 
 
 def _blink(case: Case, inputs: Arrays) -> Arrays:
-    return {spec["name"]: np.array(blink_index(spec["shape"][0], *_BLINKS[spec["name"]]), np.int64)
-            for spec in case["outputs"]}
+    return {
+        spec["name"]: np.array(blink_index(spec["shape"][0], *_BLINKS[spec["name"]]), np.int64)
+        for spec in case["outputs"]
+    }
 
 
 def _landmarks(what: str, count: int) -> np.ndarray:
@@ -193,8 +206,10 @@ def _putback(case: Case, inputs: Arrays) -> Arrays:
     matrix = _crop(_latest_crop["what"], _found(r"M_c2o = (\w+)", case))
     mask = compose.feather_mask(512, 512)
     white = np.full_like(render, 255)
-    return {"result": compose.PutBack(frame, matrix, mask)(render),
-            "warped_mask255": compose.PutBack(np.zeros_like(frame), matrix, mask)(white)}
+    return {
+        "result": compose.PutBack(frame, matrix, mask)(render),
+        "warped_mask255": compose.PutBack(np.zeros_like(frame), matrix, mask)(white),
+    }
 
 
 def _check_resize(case: Case, inputs: Arrays) -> Arrays:
@@ -204,8 +219,15 @@ def _check_resize(case: Case, inputs: Arrays) -> Arrays:
 
 
 _KINDS: Mapping[str, Callable[[Case, Arrays], Arrays]] = {
-    "transform_keypoint": _transform, "condition_": _condition, "wav2feat_": _features,
-    "audio2motion_": _audio2motion, "motion_stitch_": _motion_stitch, "blink_index": _blink,
-    "crop_matrices": _crop_matrices, "eye_attr": _eye_attr, "mask": _mask, "putback": _putback,
+    "transform_keypoint": _transform,
+    "condition_": _condition,
+    "wav2feat_": _features,
+    "audio2motion_": _audio2motion,
+    "motion_stitch_": _motion_stitch,
+    "blink_index": _blink,
+    "crop_matrices": _crop_matrices,
+    "eye_attr": _eye_attr,
+    "mask": _mask,
+    "putback": _putback,
     "check_resize": _check_resize,
 }

@@ -10,7 +10,7 @@ Array = NDArray[np.float32]
 
 
 def _ramp(length: int, ratio: float) -> tuple[Array, Array]:
-    """(distance into the leading edge, into the trailing edge), each 1 outside and 0 where the face starts."""
+    """Distance into the leading and the trailing edge: 1 outside, 0 where the face starts."""
     inner = int(length * ratio)
     start = (length - inner) // 2
     leading, trailing = np.zeros(length), np.zeros(length)

@@ -1,4 +1,4 @@
-"""Motion windows joined to one sequence: cross-fade, smoothing, and the row that conditions the next window."""
+"""Motion windows joined to one sequence: cross-fade, smoothing, and what conditions the next window."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def split(row: Array) -> Info:
 
 
 def smooth(motion: Array, width: int, start: int, stop: int) -> None:
-    """Replace rows start..stop-1 of (n, 265) by means over `width` frames, truncated at the ends, in place."""
+    """Replace rows start..stop-1 of (n, 265) by means over `width` frames, fewer at the ends, in place."""
     if width <= 1:
         return
     before = motion[:, :SMOOTHED_DIMS].copy()
@@ -62,9 +62,17 @@ class Fusion:
     smo_k_d         frames to smooth over; 1 for none
     """
 
-    def __init__(self, source: Array, seq_frames: int, overlap: int, *, online: bool = False,
-                 fix_kp_cond: int = 0, fix_kp_cond_dim: tuple[int, int] | None = None,
-                 smo_k_d: int = 3) -> None:
+    def __init__(
+        self,
+        source: Array,
+        seq_frames: int,
+        overlap: int,
+        *,
+        online: bool = False,
+        fix_kp_cond: int = 0,
+        fix_kp_cond_dim: tuple[int, int] | None = None,
+        smo_k_d: int = 3,
+    ) -> None:
         self.source = source
         self.seq_frames = seq_frames
         self.overlap = overlap
@@ -78,7 +86,7 @@ class Fusion:
         self._windows = 0
 
     def add(self, predicted: Array) -> None:
-        """Append one window: the first whole, later ones by their valid_frames new rows after a cross-fade."""
+        """Append one window: the first whole, later ones by their new rows after a cross-fade."""
         if self._windows == 0:
             self.motion = predicted.astype(np.float32)
             smooth(self.motion, self.smo_k_d, 0, len(self.motion))

@@ -17,16 +17,18 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 class OnnxHubert:
     """(6480,) samples at 16 kHz -> (20, 1024).
 
-    Raises NotApplicable without onnxruntime, or when it would not run on `device`: left alone it falls back to the
-    CPU without a word.
+    Raises NotApplicable without onnxruntime, or when it would not run on `device`: left alone it falls back
+    to the CPU without a word.
     """
 
     def __init__(self, path: Path, device: str, threads: int) -> None:
         try:
             runtime = importlib.import_module("onnxruntime")
         except ImportError as error:
-            raise NotApplicable(f"avatar.hubert={path}: onnxruntime is not installed; install onnxruntime-gpu, "
-                                "or use avatar.hubert=random") from error
+            raise NotApplicable(
+                f"avatar.hubert={path}: onnxruntime is not installed; install onnxruntime-gpu, "
+                "or use avatar.hubert=random"
+            ) from error
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         wanted = PROVIDERS[device]
@@ -40,8 +42,10 @@ class OnnxHubert:
 
     @staticmethod
     def _missing(path: Path, wanted: str, found: list[str]) -> str:
-        return (f"avatar.hubert={path}: {wanted} asked for, onnxruntime has {', '.join(found)}; "
-                "install onnxruntime-gpu with its CUDA libraries, or use avatar.hubert=random")
+        return (
+            f"avatar.hubert={path}: {wanted} asked for, onnxruntime has {', '.join(found)}; "
+            "install onnxruntime-gpu with its CUDA libraries, or use avatar.hubert=random"
+        )
 
     @property
     def provider(self) -> str:

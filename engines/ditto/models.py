@@ -114,7 +114,9 @@ class Models:
         start = torch.randn((1, len(window), MOTION_DIM), generator=generator).to(self.device)
         row = self._put(kp_cond)[None]
         tokens, hidden = self._encode_window(self._put(window)[None])
-        motion = sample(lambda x, time: self._denoise(x, row, tokens, hidden, time), start, noise, self._steps)
+        motion = sample(
+            lambda x, time: self._denoise(x, row, tokens, hidden, time), start, noise, self._steps
+        )
         self.ran["lmdm"] = str(motion.dtype).removeprefix("torch.")
         return np.asarray(motion[0].cpu().numpy())
 
@@ -136,7 +138,7 @@ class Models:
         return np.asarray((picture[0].permute(1, 2, 0) * 255).contiguous().cpu().numpy())
 
     def weights(self) -> str:
-        """"random", or "checkpoint" and a hash over all files that were loaded."""
+        """ "random", or "checkpoint" and a hash over all files that were loaded."""
         folder = self.settings.checkpoint
         if folder is None:
             return "random"

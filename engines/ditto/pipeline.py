@@ -26,8 +26,14 @@ from engines.ditto.writer import CRF, PIXELS
 WARM_UP_RATE = 24_000
 WARM_UP_SAMPLES = WARM_UP_RATE // 5
 # The network whose dtype and device speak for a stage.
-_NETWORK_OF = {"source": "appearance_extractor", "features": "hubert", "motion": "lmdm",
-               "stitch": "stitch_network", "warp": "warp_network", "decode": "decoder"}
+_NETWORK_OF = {
+    "source": "appearance_extractor",
+    "features": "hubert",
+    "motion": "lmdm",
+    "stitch": "stitch_network",
+    "warp": "warp_network",
+    "decode": "decoder",
+}
 
 
 class Ditto:
@@ -73,12 +79,20 @@ class Ditto:
 
     def _read_source(self, job: Job) -> Source:
         settings = self.settings
-        portrait = read_portrait(Path(job.portrait), job.width, job.height, settings.max_size, settings.crop_px)
+        portrait = read_portrait(
+            Path(job.portrait), job.width, job.height, settings.max_size, settings.crop_px
+        )
         info, feature = self.models.source(portrait.network_input(settings.input_px))
         mask = feather_mask(settings.crop_px, settings.crop_px)
         height, width = portrait.frame.shape[:2]
-        return Source((width, height), info, feature, portrait.eye_open, portrait.eye_ball,
-                      PutBack(portrait.frame, portrait.m_c2o, mask))
+        return Source(
+            (width, height),
+            info,
+            feature,
+            portrait.eye_open,
+            portrait.eye_ball,
+            PutBack(portrait.frame, portrait.m_c2o, mask),
+        )
 
     def attest(self) -> Mapping[str, Any]:
         models = self.models
@@ -89,9 +103,13 @@ class Ditto:
             "stages": self._attest_stages(models),
             "parameters": models.parameters,
             "versions": _versions(models),
-            "options": {**dataclasses.asdict(self.settings), "resampler": features.RESAMPLER,
-                        "torch_threads": torch.get_num_threads(), "opencv_threads": cv2.getNumThreads(),
-                        "tf32": torch.backends.cudnn.allow_tf32},
+            "options": {
+                **dataclasses.asdict(self.settings),
+                "resampler": features.RESAMPLER,
+                "torch_threads": torch.get_num_threads(),
+                "opencv_threads": cv2.getNumThreads(),
+                "tf32": torch.backends.cudnn.allow_tf32,
+            },
         }
 
     def _attest_stages(self, models: Models) -> dict[str, dict[str, str]]:
@@ -112,13 +130,20 @@ class Ditto:
     def memory(self) -> Mapping[str, float]:
         if self.settings.device != "cuda":
             return {}
-        return {"torch_allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
-                "torch_reserved_mib": torch.cuda.max_memory_reserved() / 2**20}
+        return {
+            "torch_allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
+            "torch_reserved_mib": torch.cuda.max_memory_reserved() / 2**20,
+        }
 
 
 def _versions(models: Models) -> dict[str, str]:
-    versions = {"torch": torch.__version__, "numpy": np.__version__, "opencv": cv2.__version__,
-                "av": version("av"), features.RESAMPLER: version(features.RESAMPLER)}
+    versions = {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "av": version("av"),
+        features.RESAMPLER: version(features.RESAMPLER),
+    }
     if isinstance(models.hubert, OnnxHubert):
         versions["onnxruntime"] = models.hubert.version
     else:

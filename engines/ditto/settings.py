@@ -56,8 +56,9 @@ class Settings:
         if self.mode == "online":
             raise NotApplicable("avatar.mode=online: not written yet; use avatar.mode=offline")
         if self.device == "cpu" and self.precision != "fp32":
-            raise NotApplicable(f"avatar.precision={self.precision} with device=cpu: needs a GPU; "
-                                "use avatar.precision=fp32")
+            raise NotApplicable(
+                f"avatar.precision={self.precision} with device=cpu: needs a GPU; use avatar.precision=fp32"
+            )
 
     def _check_numbers(self) -> None:
         longest = SEQ_FRAMES[self.size] - 1
@@ -82,11 +83,15 @@ class Settings:
                 raise ValueError(f"avatar.hubert={self.hubert}: no such file; use avatar.hubert=random")
             return
         if self.size != "full":
-            raise ValueError(f"avatar.weights={folder} with size={self.size}: released weights are full size; "
-                             "use size=full or avatar.weights=random")
+            raise ValueError(
+                f"avatar.weights={folder} with size={self.size}: released weights are full size; "
+                "use size=full or avatar.weights=random"
+            )
         if not (folder / "models").is_dir():
-            raise ValueError(f"avatar.weights={folder}: no folder models/ with .pth files there; give the folder "
-                             "ditto_pytorch of the released checkpoints, or use avatar.weights=random")
+            raise ValueError(
+                f"avatar.weights={folder}: no folder models/ with .pth files there; give the folder "
+                "ditto_pytorch of the released checkpoints, or use avatar.weights=random"
+            )
         if self.hubert_file is not None and not self.hubert_file.is_file():
             raise ValueError(f"avatar.hubert={self.hubert}: no {self.hubert_file}; use avatar.hubert=random")
 

@@ -1,4 +1,4 @@
-"""The portrait: size rules, face crop matrices, eye attributes, and the crop stored beside a shipped image."""
+"""The portrait: size rules, face crop matrices, eye attributes, and the crop stored beside an image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def fit(height: int, width: int, max_dim: int) -> tuple[int, int, bool]:
 
 
 def similarity(centre: NDArray[np.floating], size: float, angle: float, dsize: int) -> Array:
-    """Matrix (2, 3) from the image to a dsize x dsize crop of the square `size` px wide, turned by `angle` rad."""
+    """Matrix (2, 3) from the image to a dsize x dsize crop of a square `size` px wide, turned `angle` rad."""
     scale = dsize / size
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     x, y = float(centre[0]), float(centre[1])
@@ -43,8 +43,9 @@ def similarity(centre: NDArray[np.floating], size: float, angle: float, dsize: i
     return np.array([[cos, sin, half - cos * x - sin * y], [-sin, cos, half + sin * x - cos * y]], np.float32)
 
 
-def crop_matrix(landmarks: Array, dsize: int, scale: float = 2.3, vy_ratio: float = -0.125,
-                rotate: bool = True) -> Array:
+def crop_matrix(
+    landmarks: Array, dsize: int, scale: float = 2.3, vy_ratio: float = -0.125, rotate: bool = True
+) -> Array:
     """Matrix (2, 3) from the image to an upright crop around the face.
 
     landmarks  (106 or 203, 2) px
@@ -91,8 +92,10 @@ def eye_attributes(landmarks: Array) -> tuple[Array, Array]:
         direction = offset / (distance + 1e-8) - outwards / (width[:, None] + 1e-8)
         moved.append(direction * distance)
     count = len(landmarks)
-    return (np.stack(opened, -1).astype(np.float32),
-            np.stack(moved, -1).reshape(count, -1).astype(np.float32))
+    return (
+        np.stack(opened, -1).astype(np.float32),
+        np.stack(moved, -1).reshape(count, -1).astype(np.float32),
+    )
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,20 @@ class StoredCrop:
         """Raises ValueError when there is none: no face detector runs here."""
         path = portrait.with_suffix(".json")
         if not path.is_file():
-            raise ValueError(f"portrait={portrait}: no stored crop {path.name} beside it; "
-                             "use media/portrait.png or write its crop as in media/portrait.json")
+            raise ValueError(
+                f"portrait={portrait}: no stored crop {path.name} beside it; "
+                "use media/portrait.png or write its crop as in media/portrait.json"
+            )
         data = json.loads(path.read_text())
         try:
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+            return cls(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+            )
         except TypeError as error:
-            raise ValueError(f"portrait={portrait}: {path.name} does not hold a crop: {error}; "
-                             "its keys are those of media/portrait.json") from error
+            raise ValueError(
+                f"portrait={portrait}: {path.name} does not hold a crop: {error}; "
+                "its keys are those of media/portrait.json"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -157,19 +166,29 @@ def read_portrait(path: Path, width: int, height: int, max_dim: int, crop_px: in
         raise ValueError(f"portrait={path}: not a readable image; use media/portrait.png")
     stored = StoredCrop.beside(path)
     if stored.image_px != (image.shape[1], image.shape[0]):
-        raise ValueError(f"portrait={path}: its stored crop is for {stored.image_px}, "
-                         f"the image is {(image.shape[1], image.shape[0])} px; write the crop again")
+        raise ValueError(
+            f"portrait={path}: its stored crop is for {stored.image_px}, "
+            f"the image is {(image.shape[1], image.shape[0])} px; write the crop again"
+        )
     height, width, _ = fit(height, width, max_dim)
     frame, scale, shift = _cover(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), width, height)
     centre = np.array(stored.centre_px) * scale - shift
     matrix = similarity(centre, stored.size_px * float(scale.mean()), math.radians(stored.angle_deg), crop_px)
     crop = cv2.warpAffine(frame, matrix, (crop_px, crop_px), flags=cv2.INTER_LINEAR)
-    return Portrait(frame, np.asarray(crop, np.uint8), invert(matrix),
-                    np.array([stored.eye_open], np.float32), np.array([stored.eye_ball], np.float32))
+    return Portrait(
+        frame,
+        np.asarray(crop, np.uint8),
+        invert(matrix),
+        np.array([stored.eye_open], np.float32),
+        np.array([stored.eye_ball], np.float32),
+    )
 
 
-def _cover(image: NDArray[np.uint8], width: int, height: int,
-           ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
+def _cover(
+    image: NDArray[np.uint8],
+    width: int,
+    height: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.int64]]:
     """(picture of width x height, scale per axis, px cut off at left and top)."""
     original = np.array([image.shape[1], image.shape[0]])
     wanted = np.array([width, height])

@@ -85,8 +85,10 @@ class Features(_Stage):
     def feed(self, piece: Piece) -> Iterator[Piece]:
         if piece.kind == "audio":
             if self.clip.rate not in (0, piece.rate):
-                raise ValueError(f"job {self.clip.job.index}: audio at {self.clip.rate} and {piece.rate} Hz; "
-                                 "one rate per job")
+                raise ValueError(
+                    f"job {self.clip.job.index}: audio at {self.clip.rate} and {piece.rate} Hz; "
+                    "one rate per job"
+                )
             self.clip.rate = piece.rate
             self.clip.sound.append(np.asarray(piece.data, np.float32).reshape(-1))
         yield from ()
@@ -110,8 +112,9 @@ class Motion(_Stage):
     def feed(self, piece: Piece) -> Iterator[Piece]:
         source, models = self.clip.source, self.clip.models
         settings = models.settings
-        conditions = Conditions(source.eye_open, source.eye_ball, source.info["kp"].reshape(-1),
-                                emotion_rows(settings.emo)).rows(piece.data)
+        conditions = Conditions(
+            source.eye_open, source.eye_ball, source.info["kp"].reshape(-1), emotion_rows(settings.emo)
+        ).rows(piece.data)
         fusion = Fusion(join(source.info), settings.seq_frames, settings.overlap, smo_k_d=settings.smo_k_d)
         generator = torch.Generator().manual_seed(self.clip.job.seed)
         noise = models.noise(generator)
@@ -174,8 +177,14 @@ class Write(_Stage):
     def feed(self, piece: Piece) -> Iterator[Piece]:
         if self._writer is None:
             width, height = self.clip.source.size
-            self._writer = Mp4Writer(Path(self.clip.job.output), width, height, fps=features.FPS,
-                                     rate=self.clip.rate, threads=self.clip.models.settings.x264_threads)
+            self._writer = Mp4Writer(
+                Path(self.clip.job.output),
+                width,
+                height,
+                fps=features.FPS,
+                rate=self.clip.rate,
+                threads=self.clip.models.settings.x264_threads,
+            )
         self._writer.add(piece.data)
         yield from ()
 
@@ -184,8 +193,11 @@ class Write(_Stage):
             raise ValueError(f"job {self.clip.job.index}: no frame came, so there is no video to write")
         sound = np.concatenate(self.clip.sound)
         self._writer.finish(sound)
-        data: dict[str, Any] = {"path": self.clip.job.output, "frames": self._writer.frames,
-                                "audio_s": len(sound) / self.clip.rate}
+        data: dict[str, Any] = {
+            "path": self.clip.job.output,
+            "frames": self._writer.frames,
+            "audio_s": len(sound) / self.clip.rate,
+        }
         yield Piece("video", data, count=self._writer.frames)
 
 

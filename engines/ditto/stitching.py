@@ -37,7 +37,7 @@ class StitchOptions:
     delta_eye_open_n  frames between blinks: -1 no blinks, 0 random 60..100, a number, or a list to cycle
     fade_type         "" none, "d0" to the first output, "s" to the source, by the per-frame fade_alpha
     scale_ratio       scale of the conditioning source over scale of this source
-    overall_ctrl_info per-frame controls for every frame: delta_pitch|yaw|roll (degrees), alpha_pitch|yaw|roll,
+    overall_ctrl_info controls for every frame: delta_pitch|yaw|roll (degrees), alpha_pitch|yaw|roll,
                       delta_exp, vad_alpha, fade_alpha, fade_out_keys
     """
 
@@ -59,15 +59,18 @@ class StitchOptions:
         """Factor of each driven part."""
         keys = self.use_d_keys or (IMAGE_KEYS if self.is_image else VIDEO_KEYS)
         given = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, 1.0)
-        return {key: factor * (self.scale_ratio if key in SCALED_KEYS else 1) for key, factor in given.items()}
+        return {
+            key: factor * (self.scale_ratio if key in SCALED_KEYS else 1) for key, factor in given.items()
+        }
 
     @property
     def eyes_driven(self) -> bool:
         return self.is_image if self.drive_eye is None else self.drive_eye
 
 
-def blink_index(frames: int, blink_frames: int, open_frames: int | Sequence[int],
-                rng: random.Random | None = None) -> list[int]:
+def blink_index(
+    frames: int, blink_frames: int, open_frames: int | Sequence[int], rng: random.Random | None = None
+) -> list[int]:
     """Row of the blink for each frame; 0 is an open eye. Open at both ends of the clip.
 
     open_frames  between blinks: below 0 never blink, 0 random 60..100, a number, or a list to cycle
@@ -126,12 +129,11 @@ class MotionStitch:
         self._source_points: Array | None = None
         self._source_gaze: tuple[float, float] | None = None
         self._blink: list[int] = []
-        blinking = options.eyes_driven and options.delta_eye_arr is not None
-        if blinking:
+        if options.eyes_driven and options.delta_eye_arr is not None:
             frames = ENDLESS_FRAMES if options.N_d == -1 else options.N_d
             self._blink = blink_index(frames, len(options.delta_eye_arr), options.delta_eye_open_n, rng)
-        self._eyes = _points_mask(EYE_POINTS) * np.float32(blinking)
-        moved = LIP_POINTS + (EYE_POINTS if options.eyes_driven and not blinking else ())
+        self._eyes = _points_mask(EYE_POINTS)
+        moved = LIP_POINTS + (EYE_POINTS if options.eyes_driven and not self._blink else ())
         self._moved = _points_mask(moved)
 
     def __call__(self, source: Info, driving: Info, **controls: Any) -> tuple[Array, Array]:
@@ -156,8 +158,10 @@ class MotionStitch:
     def _mix(self, source: Info, driving: Info) -> Info:
         if self.options.relative_d:
             self._first = self._first or dict(driving)
-            moved = {key: source[key] + (driving[key] - self._first[key]) * factor
-                     for key, factor in self.factors.items()}
+            moved = {
+                key: source[key] + (driving[key] - self._first[key]) * factor
+                for key, factor in self.factors.items()
+            }
         else:
             moved = {key: driving[key] * factor for key, factor in self.factors.items()}
         return {**source, **moved}
@@ -180,7 +184,7 @@ class MotionStitch:
                 info[key] = info[key] * alpha + target[key] * (1 - alpha)
 
     def _follow_gaze(self, source: Info, info: Info) -> Array:
-        """Turn the eyes against the head by a fraction of its turn, so that they keep looking at the viewer."""
+        """Turn the eyes by a fraction of the head's turn, so that they keep looking at the viewer."""
         if self._source_gaze is None:
             self._source_gaze = degrees(source["yaw"]).item(), degrees(source["pitch"]).item()
         dx = 0.26 * (degrees(info["yaw"]).item() - self._source_gaze[0])

@@ -35,8 +35,9 @@ class Mp4Writer:
     A writer that is discarded, fails, or is forgotten removes its temporary file.
     """
 
-    def __init__(self, path: Path, width: int, height: int, *, fps: int = 25, rate: int = 24_000,
-                 threads: int = 1) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, *, fps: int = 25, rate: int = 24_000, threads: int = 1
+    ) -> None:
         self.path = path
         self.frames = 0
         self._temporary = path.with_name(path.name + ".tmp.mp4")
@@ -50,11 +51,13 @@ class Mp4Writer:
         self._audio: AudioStream = self._container.add_stream("aac", rate=rate, layout="mono")
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        """Encode one frame (height, width, 3) RGB. Raises ValueError for another size, which ends the file."""
+        """Encode one frame (height, width, 3) RGB. Raises ValueError for another size; that ends the file."""
         if frame.shape[:2] != (self._video.height, self._video.width):
             self.discard()
-            raise ValueError(f"{self.path}: frame {self.frames} is {frame.shape[1]}x{frame.shape[0]}, "
-                             f"the video is {self._video.width}x{self._video.height}")
+            raise ValueError(
+                f"{self.path}: frame {self.frames} is {frame.shape[1]}x{frame.shape[0]}, "
+                f"the video is {self._video.width}x{self._video.height}"
+            )
         picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
         picture.pts, picture.time_base = self.frames, Fraction(1, self._video.codec_context.framerate)
         try:

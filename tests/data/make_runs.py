@@ -33,7 +33,12 @@ ENVIRONMENT = {
 }
 READ_BACK = {
     "tts": {"weights": "random", "device": "cpu", "size": "tiny", "stages": {"gpt": {"dtype": "float32"}}},
-    "avatar": {"weights": "random", "device": "cpu", "size": "tiny", "stages": {"warp": {"dtype": "float32"}}},
+    "avatar": {
+        "weights": "random",
+        "device": "cpu",
+        "size": "tiny",
+        "stages": {"warp": {"dtype": "float32"}},
+    },
 }
 # Seconds of a job's parts, in order; a wait comes first and is for the shared TTS.
 SEQUENTIAL = {"wait": 0.0, "gpt": 2.0, "warp": 5.0, "write": 1.0}
@@ -44,10 +49,22 @@ def point(executor: str, workers: int, **changes: Any) -> Point:
     """A point of the full shape; changes are dotted keys with __ for the dot: avatar__steps=10."""
     config: dict[str, dict[str, Any]] = {
         "tts": {"_target_": "engines.xtts.Xtts", "weights": "random", "device": "cpu", "precision": "fp32"},
-        "avatar": {"_target_": "engines.ditto.pipeline.Ditto", "weights": "random", "device": "cpu", "steps": 50},
+        "avatar": {
+            "_target_": "engines.ditto.pipeline.Ditto",
+            "weights": "random",
+            "device": "cpu",
+            "steps": 50,
+        },
         "asr": {},
         "executor": {"name": executor, "workers": workers},
-        "workload": {"name": "tiny3", "texts": ["One."], "width": 384, "height": 579, "jobs": NUM_JOBS, "seed": 0},
+        "workload": {
+            "name": "tiny3",
+            "texts": ["One."],
+            "width": 384,
+            "height": 579,
+            "jobs": NUM_JOBS,
+            "seed": 0,
+        },
         "fault": {"kind": "none"},
     }
     for key, value in changes.items():
@@ -62,7 +79,9 @@ def span(
     """Times in seconds after the processes' start."""
     start_ns, end_ns = round((ORIGIN_S + start_s) * 1e9), round((ORIGIN_S + end_s) * 1e9)
     given = {"pid": 7, "worker": 0, "count": 0} | more
-    return Span(phase=phase, component=component, stage=stage, job=job, start_ns=start_ns, end_ns=end_ns, **given)
+    return Span(
+        phase=phase, component=component, stage=stage, job=job, start_ns=start_ns, end_ns=end_ns, **given
+    )
 
 
 def start_up() -> list[Span]:

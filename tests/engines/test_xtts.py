@@ -213,6 +213,14 @@ def test_a_voice_is_computed_once_whatever_its_file_is_called(tmp_path: Path) ->
     assert fresh.attest()["speakers_computed"] == 3
 
 
+def test_the_warm_up_leaves_the_voice_computed() -> None:
+    component = tiny()
+    component.warm_up(JOB)
+    assert component.attest()["speakers_computed"] == 1
+    speech(component, JOB)
+    assert component.attest()["speakers_computed"] == 1
+
+
 def test_attest_says_what_ran(xtts: Xtts) -> None:
     facts = xtts.attest()
     assert facts["weights"] == "random"
@@ -259,6 +267,18 @@ def test_settings_that_cannot_be_are_refused_before_loading() -> None:
         Xtts(**base, speaker="Ana")
     with pytest.raises(ValueError, match=r"tts.condition_chunk_s=9: at most tts.condition_s=6"):
         Xtts(**base, condition_chunk_s=9)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_every_stage_runs_there_and_a_seed_repeats() -> None:
+    component, again = tiny(device="cuda"), tiny(device="cuda")
+    component.warm_up(JOB)
+    assert np.array_equal(speech(component, JOB), speech(again, JOB))
+    facts = component.attest()
+    assert facts["device"].startswith("cuda")
+    assert all(stage["device"].startswith("cuda") for stage in facts["stages"].values())
+    assert component.timer is not None
+    assert component.memory()["torch_allocated_mib"] > 1.72e6 * 4 / 2**20  # the weights
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
