@@ -46,7 +46,9 @@ def measure_point(config: DictConfig) -> str:
     title = f"{_title(point)} repeat {planned.repeat}" if planned.repeat else _title(point)
     if not planned.force and store.is_stored(planned.run, point.id, planned.repeat):
         result = store.load_result(folder)
-        log.info("%s  %s %s  stored before; force=true measures again", title, point.id, result.outcome)
+        other = result.environment.get("code") not in (None, environment.code_hash())
+        by = " by other code" if other else ""
+        log.info("%s  %s %s  stored before%s; force=true measures again", title, point.id, result.outcome, by)
         return str(result.outcome)
     progress = _progress()
     progress.begin(HydraConfig.get().job.num, planned.num_points, title)

@@ -16,6 +16,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,16 @@ class Builder:
             component.load()
         after = resident_mib()
         with self._recorder.span("warm_up", name, "", worker):
-            component.warm_up(self._jobs[0])
+            component.warm_up(self._warm_up_job(name, worker))
         self._events("attest", component=name, worker=worker, attestation=dict(component.attest()))
         self._events("memory", component=name, worker=worker, rss_before_mib=before, rss_after_mib=after)
         self.built.append((name, worker, component))
         return component
+
+    def _warm_up_job(self, name: str, worker: int) -> Job:
+        """The first job with an output of its own: workers warm up at the same time."""
+        output = Path(self._jobs[0].output).with_name(f"warm_up-{name}-{os.getpid()}-{worker}.mp4")
+        return replace(self._jobs[0], output=str(output))
 
     def report_memory(self) -> None:
         for name, worker, component in self.built:

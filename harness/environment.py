@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -40,7 +41,18 @@ def describe() -> dict[str, Any]:
         "gpus": gpu.describe(),
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len(_git("status", "--porcelain", "--untracked-files=no").splitlines()),
+        "code": code_hash(),
     }
+
+
+@functools.cache
+def code_hash() -> str:
+    """12 hex digits over the sources of engines and harness: what ran, also where there is no commit."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for path in sorted([*root.glob("engines/**/*.py"), *root.glob("harness/**/*.py")]):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _cpu_model() -> str:

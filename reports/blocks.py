@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from reports.points import Estimate
@@ -71,13 +72,14 @@ def grid(heads: str, rows: list[list[str | Cell]], caption: str = "") -> Grid:
 
 
 def num(value: object, missing: str = "-") -> str:
-    """Three significant digits, thousands apart; whole from 100 on; the dash where nothing was measured."""
+    """Three significant digits, thousands apart; whole from 100 on; a dash where nothing was measured."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return missing if value is None else str(value)
     if value == 0 or abs(value) >= 99.95 or isinstance(value, int):
         return f"{value:,.0f}"
-    digits = 1 if abs(value) >= 9.995 else 2 if abs(value) >= 0.9995 else 3
-    return f"{value:.{digits}f}" if abs(value) >= 0.0005 else f"{value:.1e}"
+    if abs(value) < 0.0005:
+        return f"{value:.1e}"
+    return f"{value:.{2 - math.floor(math.log10(abs(float(f'{value:.3g}'))))}f}"
 
 
 def spread(estimate: Estimate | None, unit: str = "") -> str:

@@ -114,7 +114,7 @@ def outputs(table: Table) -> Section | None:
 
 
 def equality(table: Table) -> tuple[int, int, str]:
-    """Outputs of ok points equal to the sequential reference, outputs compared, and the first that differs."""
+    """Outputs of ok points equal to the sequential ones, outputs compared, and the first that differs."""
     equal, total, unlike = 0, 0, ""
     for point in table.ok:
         for row in point.rows:
@@ -128,7 +128,7 @@ def equality(table: Table) -> tuple[int, int, str]:
 
 
 def _pairs(table: Table, m: Measurement) -> list[tuple[JobResult, str]]:
-    """Each job with the reference's digest of the same job; nothing on cuda or without a reference but itself."""
+    """Each job with the reference's digest of it; nothing on cuda or without another run as reference."""
     reference = _reference(table, m)
     if reference is None or reference is m or "cuda" in attested(m, "device"):
         return []

@@ -129,11 +129,11 @@ def bars(
         places = [-float(index) for index in range(len(rows))]
         for index, (part, values) in enumerate(parts.items()):
             apart = part == hatched
-            axes.barh(
-                places, values, left=lefts, height=0.42, label=label(part),
-                color="none" if apart else _colour(part, index), edgecolor=_INK if apart else "none",
-                hatch="////" if apart else None, linewidth=0.5,
-            )  # fmt: skip
+            style: dict[str, Any] = {"color": _colour(part, index)}
+            if apart:
+                drawn = [0.5 if value else 0.0 for value in values]  # an empty bar would still show its edge
+                style = {"color": "none", "edgecolor": _INK, "hatch": "////", "linewidth": drawn}
+            axes.barh(places, values, left=lefts, height=0.42, label=label(part), **style)
             lefts = [left + value for left, value in zip(lefts, values, strict=True)]
             busy = busy if apart else [total + value for total, value in zip(busy, values, strict=True)]
         _name_bars(axes, rows, places, lefts)

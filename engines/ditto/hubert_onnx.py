@@ -51,6 +51,10 @@ class OnnxHubert:
     def provider(self) -> str:
         return str(self.session.get_providers()[0])
 
+    @property
+    def device(self) -> str:
+        return next(device for device, provider in PROVIDERS.items() if provider == self.provider)
+
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         (rows,) = self.session.run(["encoding_out"], {"input_values": samples.reshape(1, -1)})
         return np.asarray(rows, np.float32).reshape(-1, FEATURE_DIM)

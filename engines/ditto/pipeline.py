@@ -115,11 +115,11 @@ class Ditto:
     def _attest_stages(self, models: Models) -> dict[str, dict[str, str]]:
         stages = {}
         for stage, network in _NETWORK_OF.items():
-            if network == "hubert" and isinstance(models.hubert, OnnxHubert):
-                backend = f"onnxruntime {models.hubert.provider}"
-                stages[stage] = {"backend": backend, "dtype": "float32", "device": self.settings.device}
-                continue
             module = models.hubert if network == "hubert" else models.networks[network]
+            if isinstance(module, OnnxHubert):
+                backend = f"onnxruntime {module.provider}"
+                stages[stage] = {"backend": backend, "dtype": "float32", "device": module.device}
+                continue
             weight = next(module.parameters())
             dtype = models.ran.get(network, str(weight.dtype).removeprefix("torch."))
             stages[stage] = {"backend": "eager", "dtype": dtype, "device": weight.device.type}

@@ -43,7 +43,7 @@ class Settings:
     mode: str = "offline"
     max_size: int = 1920
     cpu_threads: int = 1
-    x264_threads: int = 1
+    x264_threads: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class Settings:
             ("emo", 0, len(EMOTIONS) - 1, f"{', '.join(EMOTIONS)}; use 4"),
             ("max_size", 16, 8192, "px of the longest side; use 1920"),
             ("cpu_threads", 1, 1024, "threads; use 1"),
-            ("x264_threads", 1, 128, "threads; use 1"),
+            ("x264_threads", 1, 128, "threads; use 4"),
         )
         for key, low, high, remedy in rules:
             value = getattr(self, key)

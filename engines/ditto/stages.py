@@ -43,7 +43,7 @@ class Clip:
     find_source: Callable[[Job], Source]
     sound: list[NDArray[np.float32]] = field(default_factory=list)
     rate: int = 0
-    _source: Source | None = None
+    _source: Source | None = field(default=None, init=False)
 
     @property
     def source(self) -> Source:

@@ -1,7 +1,7 @@
-"""Writes the stored runs that tests read: hand-written schedules of every outcome. `python -m tests.data.make_runs`.
+"""Writes the stored runs that tests read, schedules of every outcome: `python -m tests.data.make_runs`.
 
-A job's clip is 4 s. One sequential job takes 8 s: gpt 2 s, warp 5 s on the host and 4 s on the device, write 1 s.
-Each run's figures can be worked out on paper from the numbers below; tests state them and never compute them.
+A job's clip is 4 s. One sequential job takes 8 s: gpt 2 s, warp 5 s on the host and 4 s on the device, write
+1 s. Each run's figures can be worked out on paper from the numbers below; tests state and never compute them.
 """
 
 from __future__ import annotations
@@ -185,7 +185,10 @@ def every_outcome() -> list[Measurement]:
     }  # fmt: skip
     at_warp = {"phase": "stage", "component": "avatar", "stage": "warp"}
     invalid = measured(point("queue", 1))
-    wrong = replace(invalid.result.jobs[2], valid=False, problem="94 frames, the audio needs 100")
+    jobs = list(invalid.result.jobs)
+    jobs[2] = replace(jobs[2], valid=False, problem="94 frames, the audio needs 100")
+    reason = "output of job 2: 94 frames, not 100"
+    invalid_result = replace(invalid.result, outcome=Outcome.INVALID, reason=reason, jobs=tuple(jobs))
     return [
         measured(point("sequential", 1)),
         measured(threads, 0, SHARED),
@@ -197,14 +200,12 @@ def every_outcome() -> list[Measurement]:
                worker=1, job=2, evidence=stuck),
         broken(point("threads", 4), Outcome.OOM, "load of avatar on worker 3: out of memory", phase="load",
                component="avatar", worker=3),
-        broken(point("processes", 2), Outcome.TIMEOUT, "job 1 ran longer than limits.job_s = 600 s", phase="job",
-               worker=1, job=1),
+        broken(point("processes", 2), Outcome.TIMEOUT, "job 1 ran longer than limits.job_s = 600 s",
+               phase="job", worker=1, job=1),
         broken(point("processes", 3), Outcome.CRASHED, "worker 2 ended by SIGKILL in motion of job 5",
                phase="stage", component="avatar", stage="motion", worker=2, job=5),
         broken(point("queue", 2), Outcome.FAILED, "RuntimeError: shapes differ", **at_warp, worker=0, job=0),
-        Measurement(replace(invalid.result, outcome=Outcome.INVALID, reason="output of job 2: 94 frames, not 100",
-                            jobs=(*invalid.result.jobs[:2], wrong, invalid.result.jobs[3])),
-                    invalid.spans, invalid.samples),
+        Measurement(invalid_result, invalid.spans, invalid.samples),
         broken(point("sequential", 2), Outcome.SKIPPED, "executor=sequential has one worker; use threads"),
     ]  # fmt: skip
 
