@@ -47,7 +47,10 @@ class Faulty:
         stages = self._component.stages(job)
         if self._fault["phase"] != "stage" or self._fault["job"] not in (None, job.index):
             return stages
-        wanted = self._fault["stage"] or stages[0].name
+        names = [stage.name for stage in stages]
+        wanted = self._fault["stage"] or names[0]
+        if wanted not in names:
+            raise ValueError(f"fault.stage={wanted}: choose from {', '.join(names)}")
         return [FaultyStage(stage, self._fault) if stage.name == wanted else stage for stage in stages]
 
     def attest(self) -> Mapping[str, Any]:

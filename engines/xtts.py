@@ -85,6 +85,8 @@ class Xtts:
             if not torch.cuda.is_available():
                 raise NotApplicable("tts.device=cuda: torch sees no GPU here; use device=cpu")
             self.timer = CudaTimer()
+            # fp32 means it: by torch's default the vocoder's convolutions would run in TF32.
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         transformers.utils.logging.set_verbosity_error()  # it warns about GPT2Config's unused token ids
         torch.set_num_threads(s.cpu_threads)
         if s.weights == "random":
@@ -251,6 +253,7 @@ class Xtts:
                 "torch": torch.__version__,
             },
             "cpu_threads": torch.get_num_threads(),
+            "tf32": torch.backends.cudnn.allow_tf32,
             "speakers_computed": self.speakers_computed,
         }
 

@@ -59,8 +59,8 @@ class Builder:
         config = dict(self._point.components()[name])
         module, _, attribute = config.pop("_target_").rpartition(".")
         with self._recorder.span("import", name, "", worker):
-            constructor = getattr(importlib.import_module(module), attribute)
-        component = faults.wrap(constructor(**config), name, worker, self._point.fault)
+            made = getattr(importlib.import_module(module), attribute)(**config)
+        component = faults.wrap(made, name, worker, self._point.fault)
         before = resident_mib()
         with self._recorder.span("load", name, "", worker):
             component.load()

@@ -29,6 +29,7 @@ _SEGMENT_SLOTS = 1 << _SEGMENT_BITS
 # count, end_ns, gpu_ns, job, name, worker, phase, start_ns. The start is written last: a reader that sees it
 # set sees the rest too.
 _SLOT = struct.Struct("<qqqiHhB7xq")
+_FILE_BYTES = _SLOTS_AT + _SEGMENT_SLOTS * _SLOT.size
 _END = struct.Struct("<qq")
 _GPU = struct.Struct("<q")
 _GPU_AT = 16
@@ -110,11 +111,10 @@ class Recorder:
         with self._lock:
             while len(self._maps) <= segment:
                 path = self._folder / f"spans-{self._pid}-{len(self._maps)}.bin"
-                size = _SLOTS_AT + _SEGMENT_SLOTS * _SLOT.size
                 with path.open("xb+") as file:
                     # Reserved now: a full disk is an error here and not a SIGBUS in the middle of a stage.
-                    os.posix_fallocate(file.fileno(), 0, size)
-                    mapped = mmap.mmap(file.fileno(), size)
+                    os.posix_fallocate(file.fileno(), 0, _FILE_BYTES)
+                    mapped = mmap.mmap(file.fileno(), _FILE_BYTES)
                 mapped[: len(_MAGIC)] = _MAGIC
                 self._maps.append(mapped)
 
@@ -215,8 +215,8 @@ class Reader:
     def poll(self) -> None:
         """Take in what is new since the last call."""
         for path in sorted(self._folder.glob("spans-*.bin")):
-            # The file has no slots until it has its full size.
-            if path.name not in self._segments and path.stat().st_size > _SLOTS_AT:
+            # Where the file system cannot reserve space at once, a file reaches its full size by and by.
+            if path.name not in self._segments and path.stat().st_size >= _FILE_BYTES:
                 segment = self._segments[path.name] = _Segment(path)
                 if segment.index == 0:
                     self._names.first[segment.pid] = segment

@@ -6,6 +6,7 @@ engine, and a wrong value is told before anything is loaded.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def read(config: DictConfig) -> Planned:
         timing=data["timing"],
     )
     _check_fault(point)
-    point.limits["stages"] = dict(flatten(point.limits["stages"]))
+    point.limits["stages"] = _checked_stage_limits(point)
     return Planned(
         point,
         run,
@@ -129,11 +130,17 @@ def _complaint(value: Any, rule: Mapping[str, Any]) -> str:
     if "pattern" in rule:
         return "" if re.fullmatch(rule["pattern"], str(value)) else "does not have the right form"
     if rule.get("nonempty"):
-        return "" if value and all(str(item).strip() for item in value) else "must not be empty"
+        return _list_complaint(value)
     if "path_or" in rule and value in rule["path_or"]:
         return ""
     words = " or ".join([*rule.get("path_or", ()), "the path of something that exists"])
     return "" if isinstance(value, str) and Path(value).expanduser().exists() else f"not found; give {words}"
+
+
+def _list_complaint(value: Any) -> str:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return "must be a list, like [one,two]"
+    return "" if value and all(str(item).strip() for item in value) else "must not be empty"
 
 
 def _number_complaint(value: Any, rule: Mapping[str, Any]) -> str:
@@ -141,6 +148,8 @@ def _number_complaint(value: Any, rule: Mapping[str, Any]) -> str:
     whole = isinstance(low, int) and isinstance(high, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         return "must be a whole number" if whole else "must be a number"
+    if not math.isfinite(value):
+        return "must be a finite number"
     if low is not None and value < low:
         return f"must be at least {low}"
     if high is not None and value > high:
@@ -189,6 +198,25 @@ def _check_fault(point: Point) -> None:
     stages = point.components()[fault["component"]].get("stages")
     if fault["stage"] and isinstance(stages, dict) and fault["stage"] not in stages:
         raise SettingError(f"fault.stage={fault['stage']}: choose from {', '.join(stages)}")
+    if fault["job"] is not None and fault["job"] >= point.num_jobs:
+        raise SettingError(f"fault.job={fault['job']}: jobs count from 0 to {point.num_jobs - 1} here")
+
+
+def _checked_stage_limits(point: Point) -> dict[str, float]:
+    """limits.stages with dotted keys: {"avatar.motion": 600}."""
+    limits = dict(flatten(point.limits["stages"]))
+    for key, limit_s in limits.items():
+        component, _, stage = key.partition(".")
+        stages = point.components().get(component, {}).get("stages")
+        if component not in point.components() or (isinstance(stages, dict) and stage not in stages):
+            known = ", ".join(stages or point.components())
+            raise SettingError(
+                f"limits.stages.{key}={_short(limit_s)}: there is no such stage; choose from {known}"
+            )
+        complaint = _number_complaint(limit_s, {"min": 0.05})
+        if complaint:
+            raise SettingError(f"limits.stages.{key}={_short(limit_s)}: {complaint}")
+    return limits
 
 
 def _impossible(data: Mapping[str, Any]) -> Iterator[str]:

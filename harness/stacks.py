@@ -6,6 +6,7 @@ last resort. Each attempt has its own time limit: the tool that looks at a hang 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -79,10 +80,14 @@ def _excerpt_of(dump: Dump, worker: int) -> str:
     main = [stack for stack in dump.stacks if stack.thread == "MainThread"]
     for stack in named or main or dump.stacks[:1]:
         title = f"process {dump.pid}, {stack.thread}" + (", holds the GIL" if stack.holds_gil else "")
-        # Addresses without a name say nothing to a person; stacks.txt has them.
-        frames = [frame for frame in stack.frames if not frame.startswith("0x")]
+        frames = [frame for frame, _ in itertools.groupby(map(_without_address, stack.frames)) if frame]
         return "\n".join([title, *(f"    {frame}" for frame in frames[:_EXCERPT_FRAMES])])
     return "\n".join([f"process {dump.pid}", *dump.text.splitlines()[:_EXCERPT_FRAMES]]) if dump.text else ""
+
+
+def _without_address(frame: str) -> str:
+    """An address says nothing to a person, its library does: of an OpenMP hang libgomp is all there is."""
+    return f"in {frame.partition(' (')[2].rstrip(')')}" if frame.startswith("0x") else frame
 
 
 def _dump_one(pid: int, folder: Path, limit_s: float) -> Dump:

@@ -108,7 +108,10 @@ def _read_table(path: Path, row: type[Any]) -> list[Any]:
     if not path.is_file():
         return []
     try:
-        columns = pq.read_table(path, schema=_schema(row)).to_pydict()
+        table = pq.read_table(path)
+        if table.schema != _schema(row):
+            raise ValueError(f"its columns are {', '.join(table.schema.names)}")
+        columns = table.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableResult(f"{path}: not a table of spans or samples ({error})") from error
     return [row(*values) for values in zip(*columns.values(), strict=True)]

@@ -28,6 +28,9 @@ _VRAM_NOISE_MIB = 64
 
 Progress = Callable[[Sequence[Span], float], None]
 
+# Kept for the life of this process: a guard ends its points as soon as its pipe is closed.
+_guards: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass
 class Watched:
@@ -47,11 +50,13 @@ def start_guard() -> str:
     """Start the process that ends every measured one if this process dies. Returns the token for measure."""
     token = secrets.token_hex(8)
     # Its standard input is a pipe that only this process holds: it ends with it, however it ends.
-    subprocess.Popen(
-        [sys.executable, "-S", "-m", "harness.tree", token],
-        stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": _python_path()},
-        start_new_session=True,
+    _guards.append(
+        subprocess.Popen(
+            [sys.executable, "-S", "-m", "harness.tree", token],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": _python_path()},
+            start_new_session=True,
+        )
     )
     return token
 
@@ -154,13 +159,19 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
         except subprocess.TimeoutExpired:
             reader.poll()
         now_ns = time.monotonic_ns()
-        open_spans = reader.open()
+        open_spans = _of_the_living(reader.open())
         breach = find_breach(
             now_ns, open_spans, reader.first_frames, watched.started_ns, reader.last_sign_ns, point.limits
         )
         if breach:
             return _gather_evidence(watched, breach, open_spans, folder)
         progress(open_spans, (now_ns - watched.started_ns) / 1e9)
+
+
+def _of_the_living(spans: Sequence[Span]) -> list[Span]:
+    """Without the spans of processes that have ended: a worker that is done leaves its shutdown open."""
+    alive = {pid: tree.is_alive(pid) for pid in {span.pid for span in spans}}
+    return [span for span in spans if alive[span.pid]]
 
 
 def _gather_evidence(watched: Watched, breach: Breach, open_spans: Sequence[Span], folder: Path) -> Breach:

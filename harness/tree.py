@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,21 +21,23 @@ VARIABLE = "HARNESS_TREE"
 
 class Process(NamedTuple):
     """What /proc/<pid>/stat says. state: R running, S sleeping, D in the kernel, T stopped, Z dead but not
-    reaped.
+    reaped. started: clock ticks since boot, which tells a process from a later one with its number.
     """
 
     pid: int
     parent: int
     session: int
     state: str
+    started: int
 
 
-def members(token: str, session: int | None = None) -> list[Process]:
-    """The live processes whose token starts with `token` or whose session is `session`, and their
-    descendants.
+def members(token: str, session: int | None = None, known: Iterable[Process] = ()) -> list[Process]:
+    """The live processes whose token starts with `token`, whose session is `session` or that are in `known`,
+    and their descendants.
     """
     alive = {process.pid: process for process in _all_processes() if process.state not in "ZX"}
     found = {pid for pid, process in alive.items() if process.session == session or _has_token(pid, token)}
+    found |= {one.pid for one in known if one.pid in alive and alive[one.pid].started == one.started}
     grown = True
     while grown:
         children = {pid for pid, process in alive.items() if process.parent in found} - found
@@ -43,25 +46,35 @@ def members(token: str, session: int | None = None) -> list[Process]:
     return [alive[pid] for pid in sorted(found - {os.getpid()})]
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and has not ended."""
+    process = _read_stat(pid)
+    return process is not None and process.state not in "ZX"
+
+
 def end(
     token: str, session: int | None = None, grace_s: float = 1.0, patience_s: float = 5.0
 ) -> list[Process]:
     """TERM, then KILL after grace_s, to every member until none is left. Returns those left after
     patience_s.
     """
-    _send(members(token, session), signal.SIGTERM)
-    _wait_until_gone(token, session, grace_s)
+    # One that outlives its parent is no descendant any more, so who was a member once stays one.
+    left = members(token, session)
+    _send(left, signal.SIGTERM)
+    left = _wait_until_gone(token, session, left, grace_s)
     give_up = time.monotonic() + patience_s
-    while (left := members(token, session)) and time.monotonic() < give_up:
+    while left and time.monotonic() < give_up:
         _send(left, signal.SIGKILL)  # again each time: a member may have started another meanwhile
-        _wait_until_gone(token, session, 0.1)
+        left = _wait_until_gone(token, session, left, 0.1)
     return left
 
 
-def _wait_until_gone(token: str, session: int | None, seconds: float) -> None:
+def _wait_until_gone(token: str, session: int | None, known: list[Process], seconds: float) -> list[Process]:
+    """Those that are left as soon as none is, or after `seconds`."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until and members(token, session):
+    while (known := members(token, session, known)) and time.monotonic() < until:
         time.sleep(0.02)
+    return known
 
 
 def _send(processes: list[Process], number: signal.Signals) -> None:
@@ -80,8 +93,8 @@ def _read_stat(pid: int) -> Process | None:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:  # gone meanwhile
         return None
-    state, parent, _, session, *_ = text[text.rindex(")") + 2 :].split()
-    return Process(pid, int(parent), int(session), state)
+    fields = text[text.rindex(")") + 2 :].split()
+    return Process(pid, int(fields[1]), int(fields[3]), fields[0], int(fields[19]))
 
 
 def _has_token(pid: int, token: str) -> bool:

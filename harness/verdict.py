@@ -11,8 +11,13 @@ from harness.deadlines import Breach
 from harness.recorder import RAISED
 from harness.result import Outcome, Span
 
-_NO_MEMORY = ("MemoryError", "OutOfMemoryError", "AcceleratorError")
-_NO_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_NO_MEMORY = ("MemoryError", "OutOfMemoryError")  # any CUDA error is an AcceleratorError
+_NO_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "cublas_status_alloc_failed",
+)
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,13 @@ def _death(code: int, who: str, open_spans: Sequence[Span], oom_kills: int) -> V
     if code == -signal.SIGKILL and oom_kills:
         return _at(span, Outcome.OOM, f"{who} was killed by the kernel: out of memory", prefix=True)
     if code < 0:
-        return _at(span, Outcome.CRASHED, f"{who} was killed by {signal.Signals(-code).name}", prefix=True)
+        return _at(span, Outcome.CRASHED, f"{who} was killed by {_signal_name(-code)}", prefix=True)
     return _at(span, Outcome.CRASHED, f"{who} ended with exit code {code} and no result", prefix=True)
+
+
+def _signal_name(number: int) -> str:
+    names = {member.value: member.name for member in signal.Signals}
+    return names.get(number, f"signal {number}")  # most real-time signals have no name
 
 
 def _at(span: Span | None, outcome: Outcome, reason: str, prefix: bool = False) -> Verdict:

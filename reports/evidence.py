@@ -11,7 +11,7 @@ from urllib.parse import quote
 from harness.point import flatten
 from harness.result import JobResult, Measurement, Outcome
 from reports.blocks import Block, Cell, Excerpt, Grid, Section, Text, grid, num
-from reports.points import PointRows
+from reports.points import PointRows, in_order
 from reports.tables import Table, attested
 
 _MOST_EXCERPTS = 40
@@ -19,7 +19,7 @@ _MOST_EXCERPTS = 40
 
 def incidents(table: Table) -> Section | None:
     """Every measurement that did not end ok: where, why, how soon it was seen, and its stacks."""
-    found = [(p, r.measurement) for p in table.points for r in p.rows if not r.ok]
+    found = [(p, r.measurement) for p in in_order(table.points) for r in p.rows if not r.ok]
     broken = [(p, m) for p, m in found if m.result.outcome is not Outcome.SKIPPED]
     skipped = [(p, m) for p, m in found if m.result.outcome is Outcome.SKIPPED]
     blocks: list[Block] = []
@@ -96,7 +96,7 @@ def _stacks(run: Path, m: Measurement) -> str:
 def outputs(table: Table) -> Section | None:
     """Is what the executors make the same, byte for byte, as what the sequential one makes?"""
     rows: list[list[str | Cell]] = []
-    for point in table.points:
+    for point in in_order(table.points):
         for row in point.rows:
             if row.measurement.result.jobs:
                 rows.append(
@@ -149,9 +149,9 @@ def _compared(table: Table, m: Measurement) -> list[str | Cell]:
         return ["is the reference", valid, _problem(jobs)]
     pairs = _pairs(table, m)
     unlike = [job for job, sha256 in pairs if job.sha256 != sha256]
-    same = Cell(
-        f"{len(pairs) - len(unlike)} of {len(pairs)} equal", "invalid" if unlike or not pairs else "ok"
-    )
+    if not pairs:
+        return ["no files to compare", valid, _problem(jobs)]
+    same = Cell(f"{len(pairs) - len(unlike)} of {len(pairs)} equal", "invalid" if unlike else "ok")
     return [same, valid, f"job {unlike[0].job} on worker {unlike[0].worker}" if unlike else _problem(jobs)]
 
 

@@ -93,7 +93,7 @@ def lines(
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.grid(axis="y")
-        _legend(figure, axes, 3)
+        _legend(axes)
         return _svg(figure, name, alt)
 
 
@@ -140,7 +140,7 @@ def bars(
         for place, left, total in zip(places, lefts, busy, strict=True):
             _write(axes, f"{total:.3g}", (left, place), (4, 0), va="center")
         axes.set_xlabel(axis)
-        _legend(figure, axes, 4)
+        _legend(axes)
         return _svg(figure, name, alt)
 
 
@@ -168,7 +168,7 @@ def groups(
         ends = [max((parts[part][row] or 0.0 for part in parts), default=0.0) for row in range(len(rows))]
         _name_bars(axes, rows, [-float(row) for row in range(len(rows))], ends)
         axes.set_xlabel(axis)
-        _legend(figure, axes, 4)
+        _legend(axes)
         return _svg(figure, name, alt)
 
 
@@ -211,11 +211,14 @@ def _drawing(name: str, height_in: float) -> Iterator[tuple[Figure, Axes]]:
         yield figure, axes
 
 
-def _legend(figure: Figure, axes: Axes, columns: int) -> None:
+def _legend(axes: Axes) -> None:
+    """Above the drawing, in as many columns as fit its width: about 70 characters with their marks."""
     handles, names = axes.get_legend_handles_labels()
-    if handles:
-        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
-        axes.legend(handles, names, ncols=columns, frameon=False, fontsize=8, handlelength=1.4, **place)
+    if not handles:
+        return
+    columns = min(len(names), max(1, 70 // (max(map(len, names)) + 6)))
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "borderaxespad": 0.2}
+    axes.legend(handles, names, ncols=columns, frameon=False, fontsize=8, handlelength=1.4, **place)
 
 
 def _svg(figure: Figure, name: str, alt: str) -> str:

@@ -9,9 +9,8 @@ from harness.metrics import stage_table
 from harness.result import Outcome
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Grid, Section, Text, grid, num, short
-from reports.points import Estimate, PointRows
+from reports.points import Estimate, PointRows, in_order
 from reports.tables import Table
-from reports.verdict import EXECUTORS
 
 MOST_BARS, MOST_LINES = 12, 8
 Stages = list[dict[str, Any]]
@@ -39,12 +38,6 @@ def _by_workers(table: Table, workers: list[int]) -> Grid:
         rows.append(row)
     heads = "|".join(["configuration", *(f"{count} worker{'s' * (count != 1)}>" for count in workers)])
     return grid(heads, rows, "Aggregate RTF (wall time / media time, lower is better) or the outcome.")
-
-
-def in_order(points: Sequence[PointRows]) -> list[PointRows]:
-    """By executor, sequential first, then by workers, then as measured."""
-    place = {name: index for index, name in enumerate(EXECUTORS)}
-    return sorted(points, key=lambda point: (place.get(point.executor, len(place)), point.workers))
 
 
 def _cell(point: PointRows) -> Cell:
@@ -179,7 +172,7 @@ def stages(table: Table) -> Section | None:
     )
     if len(points) < len(table.ok):
         note += f" The {len(points)} fastest of {len(table.ok)} ok points."
-    return Section("stages", "Stages", (Figure(drawn, alt), Text(note, "note"), _stage_grid(points, tables)))
+    return Section("stages", "Stages", (Figure(drawn, alt), Text(note, "note"), _stage_grid(points[0])))
 
 
 def _waiting(point: PointRows, rows: Stages) -> float:
@@ -208,13 +201,15 @@ def _busy(rows: Stages, name: str) -> float:
     return next((row["per_media_s"] or 0.0 for row in rows if _stage(row) == name), 0.0)
 
 
-def _stage_grid(points: Sequence[PointRows], tables: Mapping[str, Stages]) -> Grid:
+def _stage_grid(fastest: PointRows) -> Grid:
+    base = [fastest.baseline] if fastest.baseline and fastest.baseline.id != fastest.id else []
     rows: list[list[str | Cell]] = []
-    for point in points[:3]:
-        for row in tables[point.id]:
+    for point in (fastest, *base):
+        for row in stage_table(point.first):
             name = _stage(row) if row["calls"] else f"waiting for {row['component'] or 'a worker'}"
-            figures_ = ("busy_s", "wait_s", "host_s", "gpu_s", "per_media_s", "calls", "count")
+            keys = ("busy_s", "wait_s", "host_s", "gpu_s", "per_media_s", "calls", "count")
             share = f"{100 * (row['share'] or 0.0):.1f}"
-            rows.append([point.label, name, share, *(num(row[key]) for key in figures_)])
+            rows.append([point.label, name, share, *(num(row[key]) for key in keys)])
     heads = "point|stage|share, %>|busy, s>|wait, s>|host, s>|device, s>|busy s per media s>|calls>|count>"
-    return grid(heads, rows, "The fastest points, first repeat; count in the stage's unit.")
+    caption = "The fastest point and its baseline, first repeat; count in the stage's unit."
+    return grid(heads, rows, caption)

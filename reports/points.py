@@ -15,6 +15,7 @@ from harness.result import Measurement, Outcome
 
 # What is asked of a point besides its axes, or is its own column already.
 _NO_AXIS = ("limits", "rules", "impossible")
+EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; the last serves for more.
 _T_TEXT = """
 12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131
@@ -101,7 +102,7 @@ class PointRows:
 
 def t_quantile(freedom: float) -> float:
     """Two-sided 95 % quantile for at least 1 degree of freedom, rounded towards the wider interval."""
-    return _T[min(int(freedom), len(_T)) - 1]
+    return _T[min(int(freedom + 1e-9), len(_T)) - 1]
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
@@ -143,6 +144,12 @@ def points_of(measurements: Sequence[Measurement]) -> tuple[PointRows, ...]:
         grouped.setdefault(m.result.id, []).append(Row(m, {x.name: x.compute(m) for x in METRICS}))
     points = [_point(name, rows, axes) for name, rows in grouped.items()]
     return tuple(_with_baseline(point, points) for point in points)
+
+
+def in_order(points: Sequence[PointRows]) -> list[PointRows]:
+    """By executor, sequential first, then by workers, then as measured."""
+    place = {name: index for index, name in enumerate(EXECUTORS)}
+    return sorted(points, key=lambda point: (place.get(point.executor, len(place)), point.workers))
 
 
 def _point(name: str, rows: list[Row], axes: Mapping[str, str]) -> PointRows:

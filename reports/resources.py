@@ -5,8 +5,8 @@ from __future__ import annotations
 from harness.metrics import METRICS
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Section, grid, num, short
-from reports.performance import MOST_BARS, highest, in_order, lines_of, tone
-from reports.points import Estimate, PointRows
+from reports.performance import MOST_BARS, highest, lines_of, tone
+from reports.points import Estimate, PointRows, in_order
 from reports.tables import Table
 
 _UNITS = {metric.name: metric.unit for metric in METRICS}

@@ -59,8 +59,7 @@ def frame(table: Table) -> pd.DataFrame:
     axes = list(dict.fromkeys(name for point in table.points for name in point.axes))
     metrics = [metric.name for metric in METRICS]
     columns = list(dict.fromkeys([*_FIRST, *axes, *metrics, *_LAST]))
-    data = pd.DataFrame.from_records(records, columns=columns).astype(object)
-    return data.where(data.notna(), None)
+    return pd.DataFrame(records, columns=columns, dtype=object)
 
 
 def _record(point: PointRows, row: Row) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def _record(point: PointRows, row: Row) -> dict[str, Any]:
     base = point.baseline.number("media_s_per_h") if point.baseline else None
     rate = row.values["media_s_per_h"]
     speedup = rate / base if isinstance(rate, int | float) and base else None
-    return {
+    record = {
         **point.axes,
         "point": point.id,
         "repeat": result.repeat,
@@ -83,6 +82,7 @@ def _record(point: PointRows, row: Row) -> dict[str, Any]:
         "speedup_base": point.baseline.label if point.baseline and speedup is not None else None,
         **{name: attested(row.measurement, name) for name in ("weights", "device", "size")},
     }
+    return {key: plain(value) if isinstance(value, str) else value for key, value in record.items()}
 
 
 def attested(m: Measurement, key: str) -> str:
@@ -118,8 +118,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 def _guarded(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = plain(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{value}" if value.startswith(_FORMULA) else value
 
 
 def _unguarded(text: str) -> str:

@@ -8,11 +8,10 @@ from harness.metrics import jobs_needed
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
 from reports.evidence import equality
-from reports.points import PointRows
+from reports.points import EXECUTORS, PointRows
 from reports.tables import Table, attested, counts
 
 _NOT_COMPARED = "none was compared byte for byte with a sequential run"
-EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
 
 
 def verdict(table: Table) -> Section:
@@ -166,9 +165,8 @@ def _gap_gpu(table: Table) -> str:
 
 
 def _gap_axes(table: Table) -> str:
-    names = ("tts.precision", "avatar.precision", "avatar.backend", "avatar.steps", "avatar.batch")
-    sizes = {_setting(p, "workload.width") + "x" + _setting(p, "workload.height") for p in table.ok} - {"x"}
-    lines = [f"source size only {next(iter(sizes))}"] if len(sizes) == 1 else []
+    names = ("workload.resolution", "tts.precision", "avatar.precision", "avatar.backend", "avatar.steps")
+    lines = []
     for name in names:
         values = {_setting(point, name) for point in table.ok} - {""}
         lines += [f"{name} only {next(iter(values))}"] if len(values) == 1 else []
@@ -195,7 +193,7 @@ def _gap_workers(table: Table) -> str:
 def _gap_jobs(table: Table) -> str:
     few = [point for point in table.ok if (point.number("n_jobs") or 0) < 4 * point.workers]
     most = max((point.number("n_jobs") or 0 for point in table.ok), default=0)
-    tail = f" The 95th percentile of request RTF needs {jobs_needed(0.95)} jobs; the most here: {num(most)}."
+    tail = f" The 95th percentile of request RTF needs {jobs_needed(0.95)} jobs; the most here: {most:.0f}."
     text = f"Few jobs: {len(few)} ok points ran fewer than 4 jobs per worker." if few else "Tails:"
     return text + tail if few or most < jobs_needed(0.95) else ""
 

@@ -1,4 +1,4 @@
-"""Replays reference cases against the Ditto engine: `python -m tests.golden FILE [--only SUBSTRING]`.
+"""Replays reference cases against the Ditto engine: `python -m tests.golden FILE [--only SUBSTRING] [--device cuda]`.
 
 One line a case with its largest error, the tolerance it has and ok or FAIL; exit 1 if any case failed.
 """
@@ -65,7 +65,7 @@ class Error:
 @lru_cache(maxsize=12)
 def filled(network: str, config: str, seed: int) -> nn.Module:
     """A network with the recipe's weights; kept, because filling takes longer than most forward passes."""
-    return recipe.fill(build(network, config), f"{seed}/{config}/{network}")
+    return recipe.fill(build(network, config), f"{seed}/{config}/{network}").to(torch.get_default_device())
 
 
 @lru_cache(maxsize=12)
@@ -225,11 +225,11 @@ def compare(spec: Mapping[str, Any], found: np.ndarray) -> list[Error]:
 
 
 def _tensors(arrays: Arrays) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return {name: torch.from_numpy(array).to(torch.get_default_device()) for name, array in arrays.items()}
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:
-    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -253,7 +253,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description=__doc__)
     parser.add_argument("file", help="reference cases, in the format of tests/data/golden.json")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="only cases whose id contains this")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda: where the networks run, in exact float32")
     options = parser.parse_args()
+    torch.set_default_device(options.device)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     content = load(options.file)
     torch.set_num_threads(content.get("meta", {}).get("threads", 2))
     cases = [case for case in content["cases"] if options.only in case["id"]]

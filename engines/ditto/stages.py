@@ -84,14 +84,22 @@ class Features(_Stage):
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
         if piece.kind == "audio":
-            if self.clip.rate not in (0, piece.rate):
-                raise ValueError(
-                    f"job {self.clip.job.index}: audio at {self.clip.rate} and {piece.rate} Hz; "
-                    "one rate per job"
-                )
-            self.clip.rate = piece.rate
-            self.clip.sound.append(np.asarray(piece.data, np.float32).reshape(-1))
+            self._hear(piece)
         yield from ()
+
+    def _hear(self, piece: Piece) -> None:
+        clip = self.clip
+        if piece.data is None or not np.isfinite(piece.data).all():
+            fault = "no samples" if piece.data is None else "samples that are not finite"
+            raise ValueError(
+                f"job {clip.job.index}: the TTS gave {fault}; Ditto needs sound, as from tts=xtts"
+            )
+        if clip.rate not in (0, piece.rate):
+            raise ValueError(
+                f"job {clip.job.index}: audio at {clip.rate} and {piece.rate} Hz; one rate per job"
+            )
+        clip.rate = piece.rate
+        clip.sound.append(np.asarray(piece.data, np.float32).reshape(-1))
 
     def flush(self) -> Iterator[Piece]:
         if not sum(map(len, self.clip.sound)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,10 +32,18 @@ class WorkerDied(Exception):
     """A worker process ended before its work did."""
 
     def __init__(self, worker: int, code: int) -> None:
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        how = f"killed by signal {-code}" if code < 0 else f"exited with code {code}"
         super().__init__(f"worker {worker} {how}")
         self.worker = worker
         self.code = code
+
+
+def _checked_video(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the parent reads of a job's video; told here, where a wrong one belongs to the component."""
+    wrong = [key for key in ("path", "frames", "audio_s") if key not in data]
+    if wrong or not math.isfinite(data["audio_s"]):
+        raise RuntimeError(f"the avatar's video has no {' and no '.join(wrong) or 'finite audio_s'}")
+    return {"path": str(data["path"]), "frames": int(data["frames"]), "audio_s": float(data["audio_s"])}
 
 
 class JobRun:
@@ -64,7 +72,7 @@ class JobRun:
             self._recorder.set_gpu_ns(slot, timer.elapsed_ns(start, end))
         if last.kind != "video":
             raise RuntimeError(f"job {self._job.index}: the avatar's last piece is {last.kind}, not a video")
-        return dict(last.data)
+        return _checked_video(last.data)
 
     @contextmanager
     def _holding(self, lock: threading.Lock | None) -> Iterator[None]:

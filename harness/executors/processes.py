@@ -63,7 +63,8 @@ def _wait_until_loaded(workers: Sequence[subprocess.Popen[bytes]], ready: int) -
     while num_ready < len(workers):
         readable, _, _ = select.select([ready], [], [], _LOOK_EVERY_S)
         num_ready += len(os.read(ready, 64)) if readable else 0
-        _raise_for_the_dead(workers)
+        if num_ready < len(workers):
+            _raise_for_the_ended(workers)
     os.close(ready)
 
 
@@ -77,4 +78,11 @@ def _wait_until_ended(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 def _raise_for_the_dead(workers: Sequence[subprocess.Popen[bytes]]) -> None:
     for number, worker in enumerate(workers):
         if worker.poll():
+            raise WorkerDied(number, worker.returncode)
+
+
+def _raise_for_the_ended(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Before the jobs are given out a worker has no reason to end, not even with exit code 0."""
+    for number, worker in enumerate(workers):
+        if worker.poll() is not None:
             raise WorkerDied(number, worker.returncode)

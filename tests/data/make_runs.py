@@ -60,8 +60,7 @@ def point(executor: str, workers: int, **changes: Any) -> Point:
         "workload": {
             "name": "tiny3",
             "texts": ["One."],
-            "width": 384,
-            "height": 579,
+            "resolution": "384x579",
             "jobs": NUM_JOBS,
             "seed": 0,
         },
@@ -70,7 +69,7 @@ def point(executor: str, workers: int, **changes: Any) -> Point:
     for key, value in changes.items():
         group, _, name = key.partition("__")
         config[group][name] = value
-    return Point(**config, limits={"stage_s": 60.0})
+    return Point(**config, timing="events", limits={"stage_s": 60.0})
 
 
 def span(

@@ -174,6 +174,15 @@ def test_a_job_without_sound_says_so(ditto, job):
         run(ditto, job, [])
 
 
+@pytest.mark.parametrize(
+    ("samples", "fault"),
+    [(None, "no samples"), (np.array([0, np.nan], np.float32), "samples that are not finite")],
+)
+def test_sound_that_is_none_is_refused_where_it_comes_in(ditto, job, samples, fault):
+    with pytest.raises(ValueError, match=f"job 0: the TTS gave {fault}; Ditto needs sound, as from tts=xtts"):
+        run(ditto, job, [Piece("audio", samples, 2, RATE)])
+
+
 def test_sound_at_two_rates_is_refused(ditto, job):
     first, second = sound(0.2, pieces=2)
     with pytest.raises(ValueError, match="audio at 24000 and 16000 Hz"):

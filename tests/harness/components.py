@@ -1,0 +1,135 @@
+"""Odd components that the child imports by name: each does one thing that a real engine might do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from engines.contract import Job, NotApplicable, Piece
+from engines.simulated import Simulated, SimulatedStage
+
+
+class StuckAtExit(Simulated):
+    """Leaves a thread behind for which the interpreter waits at its end."""
+
+    def load(self) -> None:
+        threading.Thread(target=threading.Event().wait, name="left behind").start()
+
+
+class StuckBetween(Simulated):
+    """Hangs where no span is open."""
+
+    def attest(self) -> Mapping[str, Any]:
+        threading.Event().wait()
+        return {}
+
+
+class Allocating(Simulated):
+    """Holds 200 MiB that it has written to, and goes on for half a second."""
+
+    def load(self) -> None:
+        self.held = bytearray(b"\1" * (200 * 2**20))
+        time.sleep(0.5)
+
+
+class WithGrandchild(Simulated):
+    """Starts a program in a session of its own, with its own environment, that ignores TERM; then hangs.
+
+    scratch  folder where the program's number is written, as `grandchild`
+    """
+
+    def load(self) -> None:
+        program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        started = subprocess.Popen([sys.executable, "-c", program], start_new_session=True, env={})
+        scratch = Path(os.environ["TEST_SCRATCH"])
+        (scratch / "grandchild.tmp").write_text(str(started.pid))
+        (scratch / "grandchild.tmp").rename(scratch / "grandchild")
+        threading.Event().wait()
+
+
+class LeavingQuietly(Simulated):
+    """Worker processes of it end in the middle of the load with exit code 0 and no word."""
+
+    def load(self) -> None:
+        os._exit(0)
+
+
+class Impossible(Simulated):
+    """Cannot run here, and only finds out when it loads."""
+
+    def load(self) -> None:
+        raise NotApplicable("this engine needs a GPU of 2030")
+
+
+class Constructed:
+    """Its constructor finds fault with a setting."""
+
+    def __init__(self, **settings: Any) -> None:
+        raise ValueError("avatar.size=odd: choose from tiny, full")
+
+
+class Exclusive(Simulated):
+    """A TTS that breaks when two threads use it at once."""
+
+    def load(self) -> None:
+        self.in_use = threading.Lock()
+
+    def stages(self, job: Job) -> list[ExclusiveStage]:
+        return [ExclusiveStage("speak", self.role, job, {}, True, True, self.in_use)]
+
+
+class ExclusiveStage(SimulatedStage):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given[:-1])
+        self._in_use: threading.Lock = given[-1]
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("two threads at once")
+        time.sleep(0.02)
+        self._in_use.release()
+        yield from super().feed(piece)
+
+
+class OneLongJob(Simulated):
+    """Job 0 takes twice 0.6 s, the others nothing."""
+
+    def stages(self, job: Job) -> list[SimulatedStage]:
+        work = {"sleep_s": 0.6 if job.index == 0 else 0.0}
+        return [SimulatedStage("all", self.role, job, work, True, True)]
+
+
+class OddVideo(Simulated):
+    """Its last piece says nothing of the frames."""
+
+    def stages(self, job: Job) -> list[OddStage]:
+        return [OddStage()]
+
+
+class OddStage:
+    name = "odd"
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        yield from ()
+
+    def flush(self) -> Iterator[Piece]:
+        yield Piece("video", {"path": ""})
+
+
+class WrongCount(Simulated):
+    """Says that it made one frame less than the sound wants."""
+
+    def stages(self, job: Job) -> list[SimulatedStage]:
+        return [ShortStage("all", self.role, job, {}, True, True)]
+
+
+class ShortStage(SimulatedStage):
+    def flush(self) -> Iterator[Piece]:
+        for piece in super().flush():
+            yield Piece("video", {**piece.data, "frames": piece.data["frames"] - 1})

@@ -1,0 +1,168 @@
+"""Settings: every kind of rule, and each complaint is one line with the setting, its value and a remedy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness import gpu, settings
+from harness.settings import SettingError
+from tests.harness.conf import planned
+from tests.harness.points import ROOT
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # the voice and the portrait of conf/workload are relative
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("device=gpu", "device=gpu: choose from cpu, cuda"),
+        ("size=huge", "size=huge: choose from tiny, full"),
+        ("timing=never", "timing=never: choose from events, sync"),
+        ("force=no", "force=no: choose from True, False"),
+        ("repeats=0", "repeats=0: must be at least 1"),
+        ("repeats=1.5", "repeats=1.5: must be a whole number"),
+        ("repeats=true", "repeats=True: must be a whole number"),
+        ("seed=-1", "seed=-1: must be at least 0"),
+        ("price_usd_per_h=-1", "price_usd_per_h=-1: must be at least 0"),
+        ("price_usd_per_h=free", "price_usd_per_h=free: must be a number"),
+        ("price_usd_per_h=nan", "price_usd_per_h=nan: must be a finite number"),
+        ("limits.load=inf", "limits.load=inf: must be a finite number"),
+        ("limits.load=soon", "limits.load=soon: must be a number"),
+        ("limits.mark=soon", "limits.mark=soon: must be a number"),
+        ("limits.load=0", "limits.load=0: must be at least 0.05"),
+        ("executor.workers=0", "executor.workers=0: must be at least 1"),
+        ("executor.workers=65", "executor.workers=65: must be at most 64"),
+        ("executor.workers=1.5", "executor.workers=1.5: must be a whole number"),
+        ("executor.workers=null", "executor.workers=null: must be a whole number"),
+        ("executor.cpu_threads=0.5", "executor.cpu_threads=0.5: must be a whole number"),
+        ("workload.jobs=8.5", "workload.jobs=8.5: must be a whole number"),
+        ("workload.seed=0.5", "workload.seed=0.5: must be a whole number"),
+        ("workload.texts=[]", "workload.texts=[]: must not be empty"),
+        ("workload.texts=[' ']", "workload.texts=[' ']: must not be empty"),
+        ("workload.texts=hello", "workload.texts=hello: must be a list, like [one,two]"),
+        ("workload.texts=5", "workload.texts=5: must be a list, like [one,two]"),
+        ("workload.resolution=512", "workload.resolution=512: does not have the right form; WIDTHxHEIGHT in px"),
+        ("workload.voice=nothing.wav", "workload.voice=nothing.wav: not found; give the path of something"),
+        ("workload.portrait=5", "workload.portrait=5: not found"),
+        ("workload.jobs=3", "workload.jobs=3: executor.workers=1 needs at least 4, 4 per worker"),
+        ("name=../elsewhere", "name=../elsewhere: a folder name of letters, digits"),
+        ("name='two words'", "name=two words: a folder name of letters, digits"),
+        ("name=''", "name=: a folder name of letters, digits"),
+        ("fault.kind=fire", "fault.kind=fire: choose from none, hang, raise"),
+        ("fault.worker=first", "fault.worker=first: must be a whole number"),
+        ("fault.job=-1", "fault.job=-1: must be at least 0"),
+        ("fault.phase=sleep", "fault.phase=sleep: choose from load, warm_up, stage"),
+        ("+limits.stages.avatar.motion=soon", "limits.stages.avatar.motion=soon: must be a number"),
+        ("+limits.stages.avatar.moton=5", "limits.stages.avatar.moton=5: there is no such stage; choose from motion"),
+        ("+limits.stages.actor.motion=5", "limits.stages.actor.motion=5: there is no such stage; choose from tts"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_in_one_line(override: str, words: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        planned(override)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["fault.component=null"], "fault.component=null: choose one that is loaded: tts, avatar"),
+        (["fault.component=asr"], "fault.component=asr: choose one that is loaded: tts, avatar"),
+        (
+            ["fault.component=avatar", "fault.stage=warp"],
+            "fault.stage=warp: choose from motion, render, write",
+        ),
+        (["fault.component=avatar", "fault.job=4"], "fault.job=4: jobs count from 0 to 3 here"),
+    ],
+)
+def test_a_fault_that_could_strike_nowhere_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        planned("fault.kind=hang", *overrides)
+
+
+def test_a_long_value_is_shortened() -> None:
+    with pytest.raises(SettingError) as caught:
+        planned(f"workload.voice={'a' * 300}")
+    assert len(str(caught.value)) < 160
+
+
+def test_what_is_right_becomes_a_point() -> None:
+    plan = planned("executor=threads", "executor.workers=3", "name=mine", "repeats=2", "workload.texts=[a,b]")
+    assert (plan.point.workers, plan.point.num_jobs, plan.run.name) == (3, 12, "mine")
+    assert plan.point.workload["texts"] == ["a", "b"]
+    assert plan.not_applicable == ""
+    assert not any("rules" in group or "impossible" in group for group in vars(plan.point).values() if group)
+
+
+def test_a_limit_of_a_single_stage_has_a_dotted_key() -> None:
+    assert planned("+limits.stages.avatar.motion=9").point.limits["stages"] == {"avatar.motion": 9}
+
+
+def test_neither_limits_nor_repeats_nor_price_are_part_of_what_a_point_is() -> None:
+    ids = {
+        planned(*overrides).point.id
+        for overrides in (
+            [],
+            ["limits.load=9"],
+            ["repeats=3"],
+            ["price_usd_per_h=2"],
+            ["name=other"],
+            ["force=true"],
+        )
+    }
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    "override", ["avatar.load_s=0.06", "workload.seed=1", "executor.cpu_threads=2", "timing=sync"]
+)
+def test_all_that_decides_the_numbers_is_part_of_what_a_point_is(override: str) -> None:
+    assert planned(override).point.id != planned().point.id
+
+
+def test_a_combination_that_cannot_be_is_planned_as_skipped_with_a_remedy() -> None:
+    assert planned("executor.workers=2").not_applicable == (
+        "executor.workers=2: executor=sequential has one worker; use executor=threads or executor=processes"
+    )
+
+
+def test_a_sweep_of_nothing_that_can_run_is_a_wrong_setting() -> None:
+    plan = planned("executor.workers=2")
+    settings.check_sweep([plan, planned()])
+    with pytest.raises(SettingError, match="executor=sequential has one worker"):
+        settings.check_sweep([plan, plan])
+
+
+def test_a_fault_on_a_worker_that_no_point_has_is_a_wrong_setting() -> None:
+    one = planned("fault.kind=hang", "fault.component=avatar", "fault.worker=1")
+    two = replace(one, point=replace(one.point, executor={"name": "threads", "workers": 2}))
+    settings.check_sweep([one, two])
+    with pytest.raises(SettingError, match="fault.worker=1: workers count from 0 to 0 here"):
+        settings.check_sweep([one])
+
+
+@pytest.mark.parametrize("key", ["avatar.stepz", "tts.new", "nonsense", "hydra.run.dir"])
+def test_a_new_key_is_refused(key: str) -> None:
+    with pytest.raises(SettingError, match=rf"\+{key}: only \+sweep=NAME and "):
+        settings.check_added(["sweep", key])
+
+
+def test_cuda_without_a_gpu_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "handles", lambda: ())
+    with pytest.raises(
+        SettingError, match=r"tts.device=cuda: no NVIDIA GPU and driver found here; use device=cpu"
+    ):
+        planned("tts=xtts", "tts.device=cuda")
+
+
+def test_a_rule_about_a_key_that_is_not_there_is_told() -> None:
+    with pytest.raises(
+        SettingError, match=r"tts\.rules\.speed: there is no such key; mend the rule in conf/"
+    ):
+        planned("+tts.rules.speed.min=1")

@@ -1,0 +1,27 @@
+"""Texts that break pages, tables and spreadsheets, put wherever a stored result holds text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.result import Measurement, Outcome
+from tests.data.make_runs import broken, measured, point
+
+SCRIPT = "<script>alert(1)</script>"
+TEXT = (
+    f"=cmd|' {SCRIPT}\"'`**x** |a|\n[l](javascript:alert(1)) &lt; @everyone #1 $y$ 😀 \x00\x1b[31m\udcff"
+    + "x" * 10_000
+)
+
+
+def measurements() -> list[Measurement]:
+    """A point whose every text is hostile, beside an ok sequential one with a hostile machine and axis."""
+    made = point(f"{SCRIPT}\"'", 2, avatar__steps=f'"><img src=x onerror=alert(1)>{SCRIPT}')
+    evidence = {"excerpt": f"```\n{TEXT}", "detected_after_s": 1.0, "limit": TEXT, "processes": [TEXT]}
+    bad = broken(made, Outcome.HUNG, TEXT, phase="stage", component=TEXT, stage=TEXT, evidence=evidence)
+    good = measured(point("sequential", 1))
+    jobs = tuple(replace(job, problem=TEXT, valid=False) for job in good.result.jobs)
+    environment = {"machine": TEXT, TEXT: TEXT}
+    attestation = {"worker 0": {"tts": {"weights": TEXT, "device": TEXT}}}
+    changed = replace(good.result, jobs=jobs, environment=environment, attestation=attestation)
+    return [replace(bad, samples=()), replace(good, result=changed)]

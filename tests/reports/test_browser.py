@@ -1,0 +1,54 @@
+"""The page in a real browser: no console message, nothing wider than a telephone."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from harness.result import Measurement
+from reports.page import html as page_html
+from reports.page import sections_of
+from reports.tables import table
+from tests.data.make_runs import every_outcome
+from tests.reports import hostile
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--enable-logging=stderr"),
+    *("--virtual-time-budget=3000", "--dump-dom"),
+]
+# Browsers refuse windows below 500 px, so a frame plays the telephone and notes its content's width.
+MEASURE = "const d=this.contentDocument.documentElement;document.title=`${d.scrollWidth} of ${d.clientWidth}`"
+
+
+def opened(measurements: Sequence[Measurement], width_px: int, folder: Path) -> tuple[int, int, list[str]]:
+    """Width of the content and of the frame in px, and what the console said."""
+    page = html.escape(page_html("run", sections_of(table("run", Path(), measurements))), quote=True)
+    frame = f'<iframe style="width:{width_px}px;height:900px" srcdoc="{page}" onload="{MEASURE}"></iframe>'
+    (folder / "frame.html").write_text(f"<!doctype html><meta charset=utf-8><body>{frame}", encoding="utf-8")
+    command = [str(CHROMIUM), *QUIET, f"--user-data-dir={folder / 'profile'}", str(folder / "frame.html")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    found = re.search(r"<title>(\d+) of (\d+)</title>", shown.stdout)
+    assert found, shown.stderr
+    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    return int(found[1]), int(found[2]), console
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+@pytest.mark.parametrize("width_px", [360, 1400])
+@pytest.mark.parametrize("kind", ["every outcome", "hostile"])
+def test_a_page_fits_its_window_and_the_console_stays_silent(
+    kind: str, width_px: int, tmp_path: Path
+) -> None:
+    measurements = hostile.measurements() if kind == "hostile" else every_outcome()
+    content, window, console = opened(measurements, width_px, tmp_path)
+    assert 300 < window <= width_px
+    assert content <= window
+    assert console == []
