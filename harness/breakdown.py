@@ -86,15 +86,11 @@ def job_wait_s(m: Measurement) -> float | None:
 
 
 def job_window_s(m: Measurement) -> tuple[float, float] | None:
-    """First job's start to last job's end on the samples' clock, None without closed job spans.
-
-    Samples count from the start of the point's processes, spans from an unknown origin; the earliest span is
-    taken for the start, so the window lies early by the start of one interpreter (about 0.05 s).
-    """
+    """First job's start to last job's end on the samples' clock, None without closed job spans."""
     jobs = closed(m, "job")
     if not jobs:
         return None
-    origin = min(span.start_ns for span in m.spans)
+    origin = m.result.started_ns
     return (min(s.start_ns for s in jobs) - origin) / 1e9, (max(s.end_ns for s in jobs) - origin) / 1e9
 
 

@@ -100,6 +100,7 @@ class PointResult:
     reason        one sentence in words, "" for ok
     memory        per worker and component: resident memory before and after its load, torch's own peaks
     wall_s        first submit to last finish, None unless all jobs finished
+    started_ns    when the processes were started, on the spans' clock; the samples' time_s counts from it
     duration_s    the whole point: spawn, loads, warm-ups, jobs, shutdown
     attestation   per worker and component what really ran, as the engine read it back
     environment   machine, GPU, driver, versions, commit
@@ -113,6 +114,7 @@ class PointResult:
     point: dict[str, Any]
     started_at: str
     duration_s: float
+    started_ns: int = 0
     phase: str = ""
     component: str = ""
     stage: str = ""

@@ -134,7 +134,14 @@ def _complaint(value: Any, rule: Mapping[str, Any]) -> str:
     if "path_or" in rule and value in rule["path_or"]:
         return ""
     words = " or ".join([*rule.get("path_or", ()), "the path of something that exists"])
-    return "" if isinstance(value, str) and Path(value).expanduser().exists() else f"not found; give {words}"
+    return "" if isinstance(value, str) and _exists(value) else f"not found; give {words}"
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # longer than a path can be, or the home of nobody
+        return False
 
 
 def _list_complaint(value: Any) -> str:

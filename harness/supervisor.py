@@ -97,6 +97,7 @@ def measure(
         repeat=repeat,
         point=asdict(point),
         started_at=started_at,
+        started_ns=watched.started_ns,
         duration_s=(watched.ended_ns - watched.started_ns) / 1e9,
         jobs=assemble.jobs(spans, events, folder),
         attestation=assemble.by_worker(events, "attest"),

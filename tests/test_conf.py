@@ -22,8 +22,7 @@ GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 FILES = sorted(CONF.glob("**/*.yaml"))
 # What a name alone says, in these files; everything else is explained beside it.
-OBVIOUS = {"_target_", "defaults", "name", "role", "rules", "impossible", "texts", "language", "seed", "precision",
-           "backend", "hydra", "workers", "jobs", "workload"}  # fmt: skip
+OBVIOUS = {"_target_", "name", "role", "texts", "language", "seed", "precision", "backend", "workers", "jobs"}
 
 
 @pytest.fixture(autouse=True)

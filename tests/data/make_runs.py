@@ -139,6 +139,7 @@ def measured(
     wall_s = max(job.end_s for job in jobs)
     result = PointResult(
         made.id, repeat, Outcome.OK, _asdict(made), f"2026-11-20T10:00:{repeat:02d}+00:00",
+        started_ns=round(ORIGIN_S * 1e9),
         duration_s=wall_s + 5.0, wall_s=wall_s, jobs=tuple(jobs),
         attestation={f"worker {worker}": READ_BACK for worker in range(made.workers)},
         memory={"worker 0": {"tts": {"rss_before_mib": 100.0, "rss_after_mib": 300.0}}},
@@ -153,6 +154,7 @@ def broken(made: Point, outcome: Outcome, reason: str, **where: Any) -> Measurem
     """A measurement without numbers: it loaded, sampled memory and ended."""
     result = PointResult(
         made.id, 0, outcome, _asdict(made), "2026-11-20T10:05:00+00:00", duration_s=12.5, reason=reason,
+        started_ns=round(ORIGIN_S * 1e9),
         environment=ENVIRONMENT, price_usd_per_h=0.72, **where,
     )  # fmt: skip
     if outcome is Outcome.SKIPPED:

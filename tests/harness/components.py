@@ -133,3 +133,14 @@ class ShortStage(SimulatedStage):
     def flush(self) -> Iterator[Piece]:
         for piece in super().flush():
             yield Piece("video", {**piece.data, "frames": piece.data["frames"] - 1})
+
+
+class WithSleeper(Simulated):
+    """Starts a program in a session of its own, as a server that an engine talks to; then hangs."""
+
+    def load(self) -> None:
+        started = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        scratch = Path(os.environ["TEST_SCRATCH"])
+        (scratch / "grandchild.tmp").write_text(str(started.pid))
+        (scratch / "grandchild.tmp").rename(scratch / "grandchild")
+        threading.Event().wait()

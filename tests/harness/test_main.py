@@ -1,0 +1,295 @@
+"""`python -m harness` as people type it: exit codes, one-line errors, resuming, interruptions, nothing left."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import store
+from tests.harness.points import ROOT, command, environment, processes_with, wait_until
+
+BROKEN = ["fault.component=avatar", "fault.worker=1"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A working directory with the project's voice and portrait, so that runs/ is the test's own."""
+    (tmp_path / "media").symlink_to(ROOT / "media")
+    return tmp_path
+
+
+def start(here: Path, *arguments: str, scratch: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=here,
+        env=environment() | {"TEST_SCRATCH": str(here), "TEST_MARK": str(here)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(started: subprocess.Popen[str], seconds: float = 60.0) -> tuple[int, str]:
+    """Exit code and what stood on stderr."""
+    _, errors = started.communicate(timeout=seconds)
+    return started.returncode, errors
+
+
+def harness(here: Path, *arguments: str) -> tuple[int, str]:
+    return end(start(here, *arguments))
+
+
+def results(here: Path, run: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((here / "runs" / run).glob("*/*/result.json"))]
+
+
+def nothing_is_left_of(here: Path, seconds: float = 3.0) -> bool:
+    """No process that was started with this test's mark, by whichever way it descends from the command."""
+    return bool(wait_until(lambda: not processes_with(f"TEST_MARK={here}"), seconds))
+
+
+WRONG = {
+    ("avatar.load_ss=1",): "avatar.load_ss: there is no such key; did you mean avatar.load_s?",
+    ("avatr.load_s=1",): "avatr.load_s: there is no such key; did you mean avatar.load_s?",
+    ("tts=simulatd",): "tts=simulatd: ",
+    ("executor=thread",): "executor=thread: ",
+    ("+sweep=worker",): "sweep=worker: ",
+    ("executor.workers=2",): "executor.workers=2: executor=sequential has one worker; use executor=threads",
+    (
+        "workload.voice=none.wav",
+    ): "workload.voice=none.wav: not found; give the path of something that exists",
+    ("limits.load=soon",): "limits.load=soon: must be a number",
+    ("workload.jobs=3",): "workload.jobs=3: executor.workers=1 needs at least 4",
+    ("name=../x",): "name=../x: a folder name of letters",
+    ("+avatar.novel=1",): "+avatar.novel: only +sweep=NAME",
+    ("executor.workers=1,0",): "executor.workers=0: must be at least 1",
+    ("fault.kind=hang", *BROKEN): "fault.worker=1: workers count from 0 to 0 here",
+    ("workload.seed=[1",): "",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str, Path]]:
+    """What each wrong command line came to, two at a time."""
+    found = {}
+    cases = list(WRONG)
+    for pair in (cases[at : at + 2] for at in range(0, len(cases), 2)):
+        folders = [tmp_path_factory.mktemp("wrong") for _ in pair]
+        for folder in folders:
+            (folder / "media").symlink_to(ROOT / "media")
+        running = [start(folder, *case) for folder, case in zip(folders, pair, strict=True)]
+        for case, folder, process in zip(pair, folders, running, strict=True):
+            found[case] = (*end(process), folder)
+    return found
+
+
+@pytest.mark.parametrize("case", list(WRONG), ids=" ".join)
+def test_a_wrong_setting_is_one_line_and_exit_code_2_and_nothing_is_written(
+    refused: dict[tuple[str, ...], tuple[int, str, Path]], case: tuple[str, ...]
+) -> None:
+    code, errors, folder = refused[case]
+    assert code == 2, errors
+    [line] = errors.splitlines()
+    assert line.startswith(WRONG[case])
+    assert len(line) < 250
+    assert [path.name for path in folder.iterdir()] == ["media"]
+
+
+@pytest.fixture(scope="module")
+def hang_at_load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str, Path]]:
+    """The whole sweep over executors and workers with worker 1's avatar stuck in its load."""
+    folder = tmp_path_factory.mktemp("hang")
+    (folder / "media").symlink_to(ROOT / "media")
+    hang = ("+sweep=workers", "fault.kind=hang", "fault.phase=load", *BROKEN)
+    yield (*harness(folder, *hang), folder)
+
+
+def test_a_hang_at_load_in_a_sweep_is_a_row_and_the_other_points_run(
+    hang_at_load: tuple[int, str, Path],
+) -> None:
+    code, _, folder = hang_at_load
+    found = results(folder, "workers")
+    outcomes = {(one["point"]["executor"]["name"], one["point"]["executor"]["workers"]): one for one in found}
+    assert code == 1
+    assert {key: one["outcome"] for key, one in outcomes.items()} == {
+        ("sequential", 1): "ok", ("sequential", 2): "skipped", ("sequential", 3): "skipped",
+        ("threads", 1): "ok", ("threads", 2): "hung", ("threads", 3): "hung",
+        ("processes", 1): "ok", ("processes", 2): "hung", ("processes", 3): "hung",
+    }  # fmt: skip
+    for one in found:
+        if one["outcome"] == "hung":
+            assert (one["phase"], one["component"], one["worker"]) == ("load", "avatar", 1)
+            assert one["reason"] == "load of avatar on worker 1 did not end within limits.load=1 s"
+            assert 0 < one["evidence"]["detected_after_s"] < 1
+            assert one["duration_s"] < 5
+            stacks = (folder / "runs/workers" / one["id"] / "0/stacks.txt").read_text()
+            assert re.search(r"_hang \(.*engines/faults\.py:\d+\)", stacks)
+            assert re.search(r"_hang \(.*engines/faults\.py:\d+\)", one["evidence"]["excerpt"])
+
+
+def test_a_hang_leaves_a_line_with_its_place_and_no_process(hang_at_load: tuple[int, str, Path]) -> None:
+    _, errors, folder = hang_at_load
+    [line] = [line for line in errors.splitlines() if "threads x 2" in line and " hung " in line]
+    assert re.search(
+        r"load of avatar on worker 1 .*; stacks in runs/workers/[0-9a-f]{12}/0/stacks\.txt", line
+    )
+    assert nothing_is_left_of(folder)
+
+
+def test_the_command_of_the_readme_finds_the_hang(here: Path) -> None:
+    code, errors = harness(
+        here, "executor=threads", "executor.workers=2", "fault.kind=hang", "fault.phase=load", *BROKEN
+    )
+    [one] = results(here, "points")
+    assert (code, one["outcome"], one["phase"], one["worker"]) == (1, "hung", "load", 1)
+    assert nothing_is_left_of(here)
+    assert "Traceback" not in errors
+
+
+def test_every_fault_in_one_sweep_gets_its_own_outcome(here: Path) -> None:
+    kinds = {"raise": "failed", "exit": "crashed", "sigkill": "crashed", "gil": "hung", "oom": "oom"}
+    code, _ = harness(
+        here,
+        "executor=processes",
+        "executor.workers=2",
+        f"fault.kind={','.join(kinds)}",
+        "name=kinds",
+        *BROKEN,
+    )
+    found = results(here, "kinds")
+    assert code == 1
+    assert {one["point"]["fault"]["kind"]: one["outcome"] for one in found} == kinds
+    assert {one["worker"] for one in found} == {1}
+    assert {one["stage"] for one in found} == {"motion"}
+    assert nothing_is_left_of(here)
+
+
+def test_points_that_work_are_exit_code_0_with_a_report_and_are_not_measured_again(here: Path) -> None:
+    with_report = [argument for argument in command("repeats=2", "name=twice") if "callbacks" not in argument]
+    options: dict[str, Any] = {"cwd": here, "env": environment(), "capture_output": True, "text": True}
+    first = subprocess.run(with_report, **options, check=False)
+    assert first.returncode == 0
+    assert first.stdout == "report: runs/twice/report.html\n"
+    with (here / "runs/twice/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["repeat"], row["outcome"]) for row in rows] == [("0", "ok"), ("1", "ok")]
+    before = [one["started_at"] for one in results(here, "twice")]
+    stamps = {path: path.stat().st_mtime_ns for path in (here / "runs/twice").glob("*/*/result.json")}
+    code, errors = harness(here, "repeats=2", "name=twice")
+    assert (code, errors.count("stored before")) == (0, 2)
+    assert [one["started_at"] for one in results(here, "twice")] == before
+    code, errors = harness(here, "repeats=2", "name=twice", "force=true")
+    assert (code, errors.count("stored before")) == (0, 0)
+    assert all(path.stat().st_mtime_ns > stamp for path, stamp in stamps.items())
+
+
+def test_a_damaged_result_is_named_and_not_measured_over(here: Path) -> None:
+    assert harness(here)[0] == 0
+    [file] = (here / "runs/points").glob("*/0/result.json")
+    file.write_text("{")
+    code, errors = harness(here)
+    assert code == 2
+    assert errors.splitlines()[-1].startswith(f"{file.relative_to(here)}: not a stored result")
+    assert file.read_text() == "{"
+
+
+SWEEP = ["executor=processes", "executor.workers=2", "avatar.load_s=0,0.01,0.02", "name=cut",
+         "workload.jobs=24", "avatar.stages.motion.sleep_s=0.1", "tts.stages.speak.sleep_s=0.005"]  # fmt: skip
+
+
+def stop_in_the_second_point(here: Path, number: signal.Signals) -> tuple[int, str, float]:
+    """Exit code, stderr, and seconds from the signal to the end."""
+    running = start(here, *SWEEP)
+    run = here / "runs/cut"
+    assert wait_until(
+        lambda: len(list(run.glob("*/0/result.json"))) == 1 and len(list(run.glob("*/0/events.jsonl"))) == 2,
+        30,
+    )
+    assert processes_with("harness.child " + str(Path("runs/cut"))) or processes_with(f"TEST_MARK={here}")
+    running.send_signal(number)
+    return (*end(running), 0.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_sweep_leaves_no_process_and_goes_on_where_it_was(
+    here: Path, number: signal.Signals
+) -> None:
+    code, errors, _ = stop_in_the_second_point(here, number)
+    if number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130
+        assert errors.splitlines()[-1].startswith("interrupted; finished points are stored")
+        assert "Traceback" not in errors
+    assert nothing_is_left_of(here)
+    [stored] = store.load_run(here / "runs/cut")  # whole, with its spans and samples
+    assert stored.result.outcome == "ok"
+    assert stored.spans
+    quick = [argument for argument in SWEEP if "motion" not in argument]
+    before = [stored.result.id, stored.result.started_at]
+    code, errors = harness(here, *quick, "avatar.stages.motion.sleep_s=0.1")
+    assert (code, errors.count("stored before")) == (0, 1)
+    after = store.load_run(here / "runs/cut")
+    assert len(after) == 3
+    assert before in [[one.result.id, one.result.started_at] for one in after]
+
+
+def test_a_grandchild_in_a_session_of_its_own_does_not_outlive_a_killed_harness(here: Path) -> None:
+    target = "tests.harness.components.WithSleeper"
+    running = start(here, f"avatar._target_={target}", "limits.load=60")
+    assert wait_until((here / "grandchild").exists, 20)
+    grandchild = int((here / "grandchild").read_text())
+    running.kill()
+    running.communicate()
+    assert wait_until(lambda: not Path(f"/proc/{grandchild}").exists(), 3)
+    assert nothing_is_left_of(here)
+
+
+def test_help_names_every_group_and_every_option(here: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "harness", "--help"],
+        cwd=here,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for group in ("tts", "avatar", "asr", "executor", "workload", "limits", "sweep"):
+        [line] = re.findall(rf"^{group}: (.*)$", told, re.MULTILINE)
+        files = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+        assert set(line.split(", ")) == files
+    assert list(here.iterdir()) == [here / "media"]
+
+
+def test_the_parent_never_imports_torch(here: Path) -> None:
+    with_report = [argument for argument in command() if "callbacks" not in argument]
+    timed = [sys.executable, "-X", "importtime", *with_report[1:]]
+    told = subprocess.run(
+        timed, cwd=here, env=environment(), capture_output=True, text=True, check=True
+    ).stderr
+    imported = {
+        line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")
+    }
+    assert {"harness.supervisor", "reports.page"} <= imported
+    assert not {name.split(".")[0] for name in imported} & {
+        "torch",
+        "TTS",
+        "transformers",
+        "cv2",
+        "engines",
+    } - {"engines"}
+    assert not {name for name in imported if name.startswith("engines.") and name != "engines.contract"}
+
+
+def test_an_interpreter_without_a_name_for_the_signal_still_ends(here: Path) -> None:
+    assert os.environ.get("HARNESS_TREE") is None  # these tests are not themselves measured
