@@ -44,16 +44,19 @@ def _lead(table: Table) -> str:
 
 
 def _conditions(points: Sequence[PointRows]) -> str:
-    """Device and weights, in the sentence that carries the figures."""
+    """Device, size and weights, in the sentence that carries the figures."""
+    tiny = any("tiny" in attested(point.first, "size") for point in points)
     weights = sorted({attested(point.first, "weights") for point in points} - {""})
     devices = sorted({device(point) for point in points})
-    parts = [f"on {' and '.join(devices)}", *(_weights_text(text) for text in weights)]
+    parts = [f"on {' and '.join(devices)}", *(_weights_text(text, tiny) for text in weights)]
     if any(simulated(point) for point in points):
         parts.append("simulated engines: the times are sleeps and say nothing of real models")
     return "; ".join(parts)
 
 
-def _weights_text(weights: str) -> str:
+def _weights_text(weights: str, tiny: bool) -> str:
+    if tiny:
+        return f"size tiny, weights {weights}: compares executors here, says nothing of the full-size networks"
     if "random" in weights:
         return f"weights {weights}: speed and memory are meaningful, picture quality is not"
     return f"weights {weights}"

@@ -141,12 +141,12 @@ def measured(
         made.id, repeat, Outcome.OK, _asdict(made), f"2026-11-20T10:00:{repeat:02d}+00:00",
         started_ns=round(ORIGIN_S * 1e9),
         duration_s=wall_s + 5.0, wall_s=wall_s, jobs=tuple(jobs),
-        attestation={f"worker {worker}": READ_BACK for worker in range(made.workers)},
         memory={"worker 0": {"tts": {"rss_before_mib": 100.0, "rss_after_mib": 300.0}}},
         environment=ENVIRONMENT, overhead={"harness_cpu_s": 0.37}, price_usd_per_h=0.72,
     )  # fmt: skip
+    attested = {"attestation": {f"worker {worker}": READ_BACK for worker in range(made.workers)}}
     return Measurement(
-        replace(result, **changes), tuple(spans), tuple(samples(wall_s + 4.0, 600.0 + 200.0 * made.workers))
+        replace(result, **{**attested, **changes}), tuple(spans), tuple(samples(wall_s + 4.0, 600.0 + 200.0 * made.workers))
     )
 
 

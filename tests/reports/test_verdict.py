@@ -10,7 +10,7 @@ from harness.result import Measurement, Outcome
 from reports.blocks import Text
 from reports.tables import read, table
 from reports.verdict import not_measured, verdict
-from tests.data.make_runs import HERE, SHARED, broken, measured, point
+from tests.data.make_runs import HERE, READ_BACK, SHARED, broken, measured, point
 
 
 def said(measurements: Sequence[Measurement]) -> str:
@@ -23,7 +23,13 @@ def test_the_first_sentence_names_the_fastest_its_conditions_and_the_lack_of_rep
     assert isinstance(lead, Text)
     # processes x4: 4 jobs of 12 s side by side, 16 s of media: 12 / 16
     assert "processes x4, aggregate RTF 0.750 (n=1 run, no interval)" in lead.text
-    assert "on cpu; weights random: speed and memory are meaningful, picture quality is not" in lead.text
+    assert "on cpu; size tiny, weights random: compares executors here, says nothing of the full" in lead.text
+
+
+def test_with_full_size_random_weights_speed_counts_and_the_picture_does_not() -> None:
+    full = {name: {**facts, "size": "full"} for name, facts in READ_BACK.items()}
+    text = said([measured(point("sequential", 1), attestation={"worker 0": full})])
+    assert "weights random: speed and memory are meaningful, picture quality is not" in text
 
 
 def test_request_and_aggregate_rtf_are_answered_apart() -> None:
