@@ -50,19 +50,6 @@ class Piece:
     rate: int = 0
 
 
-class Stage(Protocol):
-    """One named step for one job. The executor calls feed for each piece in order, then flush once.
-
-    Both return iterators; work may be done lazily, inside next(). A stage times nothing itself.
-    """
-
-    name: str
-
-    def feed(self, piece: Piece) -> Iterator[Piece]: ...
-
-    def flush(self) -> Iterator[Piece]: ...
-
-
 class DeviceTimer(Protocol):
     """Time stamps on the device's own queue, so that a stage's GPU time needs no synchronise per stage."""
 
@@ -73,15 +60,30 @@ class DeviceTimer(Protocol):
     def synchronize(self) -> None: ...
 
 
+class Stage(Protocol):
+    """One named step for one job. The executor calls feed for each piece in order, then flush once.
+
+    Both return iterators; work may be done lazily, inside next(). A stage times nothing itself: `timer` is
+    that of the device where its work is done, None for the CPU.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def timer(self) -> DeviceTimer | None: ...
+
+    def feed(self, piece: Piece) -> Iterator[Piece]: ...
+
+    def flush(self) -> Iterator[Piece]: ...
+
+
 class Component(Protocol):
     """A model with its stages. The constructor takes the keys of its file in conf/ and loads nothing.
 
     load and warm_up are called once, in this order, in the thread that will own the component unless the
     executor shares it. Raises ValueError for a wrong setting, NotApplicable for what cannot run here.
     """
-
-    @property
-    def timer(self) -> DeviceTimer | None: ...
 
     def load(self) -> None: ...
 

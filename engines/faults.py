@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engines.contract import Component, DeviceTimer, Job, Piece, Stage
+from engines.contract import Component, Job, Piece, Stage
 
 
 def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any]) -> Component:
@@ -30,10 +30,6 @@ class Faulty:
     def __init__(self, component: Component, fault: Mapping[str, Any]) -> None:
         self._component = component
         self._fault = fault
-
-    @property
-    def timer(self) -> DeviceTimer | None:
-        return self._component.timer
 
     def load(self) -> None:
         self._strike("load")
@@ -69,6 +65,7 @@ class FaultyStage:
 
     def __init__(self, stage: Stage, fault: Mapping[str, Any]) -> None:
         self.name = stage.name
+        self.timer = stage.timer
         self._stage = stage
         self._fault = fault
 

@@ -26,8 +26,6 @@ class Simulated:
     stages    {name: {sleep_s, compute_s, alloc_mib, per}} in order; per is "job" or "frame" (avatar only)
     """
 
-    timer = None
-
     def __init__(
         self, role: str, load_s: float, warm_up_s: float, stages: Mapping[str, Mapping[str, Any]], **_: Any
     ) -> None:
@@ -61,6 +59,8 @@ class Simulated:
 
 class SimulatedStage:
     """One step of a simulated component for one job."""
+
+    timer = None
 
     def __init__(
         self, name: str, role: str, job: Job, work: Mapping[str, Any], first: bool, last: bool

@@ -57,8 +57,9 @@ class Sampling(LogitsProcessor):
 class Step:
     """A stage that turns each piece into one other."""
 
-    def __init__(self, name: str, run: Callable[[Piece], Piece]) -> None:
+    def __init__(self, name: str, timer: DeviceTimer | None, run: Callable[[Piece], Piece]) -> None:
         self.name = name
+        self.timer = timer
         self.run = run
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
@@ -75,7 +76,7 @@ class Xtts:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
-        self.timer: DeviceTimer | None = None
+        self._timer: DeviceTimer | None = None
         self.speakers: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
         self.speakers_computed = 0
 
@@ -84,7 +85,7 @@ class Xtts:
         if s.device == "cuda":
             if not torch.cuda.is_available():
                 raise NotApplicable("tts.device=cuda: torch sees no GPU here; use device=cpu")
-            self.timer = CudaTimer()
+            self._timer = CudaTimer()
             # fp32 means it: by torch's default the vocoder's convolutions would run in TF32.
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         transformers.utils.logging.set_verbosity_error()  # it warns about GPT2Config's unused token ids
@@ -116,9 +117,9 @@ class Xtts:
 
     def stages(self, job: Job) -> Sequence[Stage]:
         return [
-            Step("condition", partial(self._condition, job)),
-            Step("gpt", partial(self._speak, job)),
-            Step("vocoder", self._vocode),
+            Step("condition", self._timer, partial(self._condition, job)),
+            Step("gpt", self._timer, partial(self._speak, job)),
+            Step("vocoder", self._timer, self._vocode),
         ]
 
     def _condition(self, job: Job, piece: Piece) -> Piece:

@@ -26,7 +26,7 @@ from harness import environment, gpu, settings, store, supervisor
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
-from hydra_plugins.planned import PlannedSweeper
+from hydra_plugins import planned as sweeper
 
 log = logging.getLogger("harness")
 
@@ -90,6 +90,12 @@ def _title(point: Point) -> str:
 def _one_line(error: Exception) -> str:
     """Hydra's explanations take several lines; the first says what, the second often where."""
     text = str(error)
+    missing = re.search(
+        r"Could not find '(\w+)/(.+?)'\s+Available options in '\w+':(.*?)\n\S", text, re.DOTALL
+    )
+    if missing:
+        group, option, files = missing.groups()
+        return f"{group}={option}: choose from {', '.join(files.split())}"
     unknown = re.search(r"Could not (?:override|append to config.*?key) '(.+?)'", text)
     if unknown:
         key = unknown.group(1).removeprefix("+")
@@ -139,7 +145,8 @@ def main() -> int:
         )
         return 130
     good = (Outcome.OK, Outcome.SKIPPED)
-    return 0 if all(outcome in good for outcome in PlannedSweeper.outcomes) else 1
+    # Looked up now: Hydra runs plugin modules again when it finds them, which makes the class anew.
+    return 0 if all(outcome in good for outcome in sweeper.PlannedSweeper.outcomes) else 1
 
 
 if __name__ == "__main__":

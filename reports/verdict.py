@@ -56,7 +56,7 @@ def _conditions(points: Sequence[PointRows]) -> str:
 
 def _weights_text(weights: str, tiny: bool) -> str:
     if tiny:
-        return f"size tiny, weights {weights}: compares executors here, says nothing of the full-size networks"
+        return f"size tiny, weights {weights}: compares executors, says nothing of the full-size networks"
     if "random" in weights:
         return f"weights {weights}: speed and memory are meaningful, picture quality is not"
     return f"weights {weights}"

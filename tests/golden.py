@@ -1,4 +1,4 @@
-"""Replays reference cases against the Ditto engine: `python -m tests.golden FILE [--only SUBSTRING] [--device cuda]`.
+"""Replays reference cases against the Ditto engine: `python -m tests.golden FILE [--only TEXT] [--device cuda]`.
 
 One line a case with its largest error, the tolerance it has and ok or FAIL; exit 1 if any case failed.
 """
@@ -253,7 +253,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description=__doc__)
     parser.add_argument("file", help="reference cases, in the format of tests/data/golden.json")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="only cases whose id contains this")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda: where the networks run, in exact float32")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, where the networks run in exact fp32")
     options = parser.parse_args()
     torch.set_default_device(options.device)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

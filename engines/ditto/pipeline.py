@@ -44,7 +44,7 @@ class Ditto:
 
     def __init__(self, **keys: Any) -> None:
         self.settings = Settings(**keys)
-        self.timer: DeviceTimer | None = CudaTimer() if self.settings.device == "cuda" else None
+        self._timer: DeviceTimer | None = CudaTimer() if self.settings.device == "cuda" else None
         self._models: Models | None = None
         self._sources: dict[tuple[str, int, int], Source] = {}
 
@@ -67,7 +67,7 @@ class Ditto:
         output.unlink()
 
     def stages(self, job: Job) -> Sequence[Stage]:
-        clip = Clip(job, self.models, self._source)
+        clip = Clip(job, self.models, self._source, self._timer)
         return [stage(clip) for stage in STAGES]
 
     def _source(self, job: Job) -> Source:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.contract import Job, Piece
+from engines.contract import DeviceTimer, Job, Piece
 from engines.ditto import features
 from engines.ditto.compose import PutBack
 from engines.ditto.conditioning import Conditions, emotion_rows
@@ -41,6 +41,7 @@ class Clip:
     job: Job
     models: Models
     find_source: Callable[[Job], Source]
+    timer: DeviceTimer | None = None
     sound: list[NDArray[np.float32]] = field(default_factory=list)
     rate: int = 0
     _source: Source | None = field(default=None, init=False)
@@ -56,9 +57,11 @@ class _Stage:
     """A stage that has nothing left at the end."""
 
     name = ""
+    on_device = True
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
+        self.timer = clip.timer if self.on_device else None
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
         raise NotImplementedError
@@ -168,6 +171,7 @@ class PutBackStage(_Stage):
     """Face to a whole frame (H, W, 3) uint8."""
 
     name = "putback"
+    on_device = False
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
         yield Piece("frame", self.clip.source.put_back(piece.data))
@@ -177,6 +181,7 @@ class Write(_Stage):
     """Frames to an MP4; the sound follows at the end."""
 
     name = "write"
+    on_device = False
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip)

@@ -38,8 +38,11 @@ class WorkerDied(Exception):
         self.code = code
 
 
-def _checked_video(data: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_video(last: Piece) -> dict[str, Any]:
     """What the parent reads of a job's video; told here, where a wrong one belongs to the component."""
+    if last.kind != "video":
+        raise RuntimeError(f"the avatar's last piece is {last.kind}, not a video")
+    data = last.data
     wrong = [key for key in ("path", "frames", "audio_s") if key not in data]
     if wrong or not math.isfinite(data["audio_s"]):
         raise RuntimeError(f"the avatar's video has no {' and no '.join(wrong) or 'finite audio_s'}")
@@ -68,11 +71,12 @@ class JobRun:
             last = Piece("nothing", {})
             for piece in self._chain("avatar", avatar, audio):
                 last = piece
+            video = _checked_video(last)
+        for timer in {id(mark[0]): mark[0] for mark in self._gpu_marks}.values():
+            timer.synchronize()
         for timer, slot, start, end in self._gpu_marks:
             self._recorder.set_gpu_ns(slot, timer.elapsed_ns(start, end))
-        if last.kind != "video":
-            raise RuntimeError(f"job {self._job.index}: the avatar's last piece is {last.kind}, not a video")
-        return _checked_video(last.data)
+        return video
 
     @contextmanager
     def _holding(self, lock: threading.Lock | None) -> Iterator[None]:
@@ -92,16 +96,14 @@ class JobRun:
         """
         flow: Iterator[Piece] = iter(pieces)
         for stage in component.stages(self._job):
-            flow = self._through(name, stage, component.timer, flow)
+            flow = self._through(name, stage, flow)
         return flow
 
-    def _through(
-        self, component: str, stage: Stage, timer: DeviceTimer | None, pieces: Iterator[Piece]
-    ) -> Iterator[Piece]:
+    def _through(self, component: str, stage: Stage, pieces: Iterator[Piece]) -> Iterator[Piece]:
         name = self._recorder.name(component, stage.name)
         for piece in pieces:
-            yield from self._timed(name, timer, stage.feed(piece))
-        yield from self._timed(name, timer, stage.flush())
+            yield from self._timed(name, stage.timer, stage.feed(piece))
+        yield from self._timed(name, stage.timer, stage.flush())
 
     def _timed(self, name: int, timer: DeviceTimer | None, work: Iterator[Piece]) -> Iterator[Piece]:
         """Each next() is one span: a stage's own work, without that of the stages before and behind it."""

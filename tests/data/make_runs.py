@@ -145,9 +145,8 @@ def measured(
         environment=ENVIRONMENT, overhead={"harness_cpu_s": 0.37}, price_usd_per_h=0.72,
     )  # fmt: skip
     attested = {"attestation": {f"worker {worker}": READ_BACK for worker in range(made.workers)}}
-    return Measurement(
-        replace(result, **{**attested, **changes}), tuple(spans), tuple(samples(wall_s + 4.0, 600.0 + 200.0 * made.workers))
-    )
+    read = tuple(samples(wall_s + 4.0, 600.0 + 200.0 * made.workers))
+    return Measurement(replace(result, **{**attested, **changes}), tuple(spans), read)
 
 
 def broken(made: Point, outcome: Outcome, reason: str, **where: Any) -> Measurement:

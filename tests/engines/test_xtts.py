@@ -277,7 +277,7 @@ def test_on_a_gpu_every_stage_runs_there_and_a_seed_repeats() -> None:
     facts = component.attest()
     assert facts["device"].startswith("cuda")
     assert all(stage["device"].startswith("cuda") for stage in facts["stages"].values())
-    assert component.timer is not None
+    assert all(stage.timer is not None for stage in component.stages(JOB))
     assert component.memory()["torch_allocated_mib"] > 1.72e6 * 4 / 2**20  # the weights
 
 

@@ -18,10 +18,15 @@ def measured(tmp_path_factory):
     """One point with one worker, four jobs; measured once for all tests here."""
     where = tmp_path_factory.mktemp("gpu")
     (where / "media").symlink_to(ROOT / "media")
-    command = [sys.executable, "-m", "harness", "name=gpu", "device=cuda", "size=full", "workload=tiny3"]
+    command = [sys.executable, "-m", "harness", "name=gpu", "device=cuda", "size=full"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(
-        command, cwd=where, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+        command,
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr
     [measurement] = store.load_run(where / "runs" / "gpu")

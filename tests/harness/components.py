@@ -34,7 +34,8 @@ class Allocating(Simulated):
     """Holds 200 MiB that it has written to, and goes on for half a second."""
 
     def load(self) -> None:
-        self.held = bytearray(b"\1" * (200 * 2**20))
+        self.held = bytearray(200 * 2**20)
+        self.held[::4096] = b"\1" * (200 * 2**20 // 4096)  # a page is resident once it is written to
         time.sleep(0.5)
 
 

@@ -23,7 +23,7 @@ def test_the_first_sentence_names_the_fastest_its_conditions_and_the_lack_of_rep
     assert isinstance(lead, Text)
     # processes x4: 4 jobs of 12 s side by side, 16 s of media: 12 / 16
     assert "processes x4, aggregate RTF 0.750 (n=1 run, no interval)" in lead.text
-    assert "on cpu; size tiny, weights random: compares executors here, says nothing of the full" in lead.text
+    assert "on cpu; size tiny, weights random: compares executors, says nothing of the full" in lead.text
 
 
 def test_with_full_size_random_weights_speed_counts_and_the_picture_does_not() -> None:

@@ -1,0 +1,126 @@
+"""Stacks of real processes: by py-spy, and by faulthandler where that is missing or fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import stacks
+from harness.stacks import Dump, Stack
+from tests.harness.points import environment, wait_until
+
+STUCK = """
+import sys, threading
+from pathlib import Path
+from harness.child import prepare_process
+folder = Path(sys.argv[1])
+prepare_process(folder)
+def wait_for_godot():
+    (folder / "ready").touch()
+    threading.Event().wait()
+thread = threading.Thread(target=wait_for_godot, name="worker 1", daemon=True)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Iterator[int]:
+    process = subprocess.Popen([sys.executable, "-c", STUCK, str(tmp_path)], env=environment())
+    assert wait_until((tmp_path / "ready").exists)
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def test_py_spy_names_thread_and_function(stuck: int, tmp_path: Path) -> None:
+    [dump] = stacks.dump([stuck], tmp_path)
+    assert dump.source == "py-spy --native"
+    [worker] = [stack for stack in dump.stacks if stack.thread == "worker 1"]
+    assert any(frame.startswith("wait_for_godot (<string>:") for frame in worker.frames)
+    assert dump.state.startswith("state S, waits in ")
+    stacks.write([dump], tmp_path / "stacks.txt")
+    assert "  thread worker 1\n" in (tmp_path / "stacks.txt").read_text()
+    assert "wait_for_godot" in stacks.excerpt([dump], stuck, 1, tmp_path)
+
+
+def test_without_py_spy_the_process_prints_its_own_stacks(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    [dump] = stacks.dump([stuck], tmp_path)
+    assert (dump.source, dump.stacks) == ("faulthandler", ())
+    assert "in wait_for_godot" in dump.text
+    assert "wait_for_godot" in stacks.excerpt([dump], stuck, 1, tmp_path)
+
+
+def test_a_tool_that_does_not_answer_does_not_hang_the_harness(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "py-spy"
+    tool.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    [dump] = stacks.dump([stuck], tmp_path, limit_s=0.2)
+    assert dump.source == "faulthandler"
+    assert "in wait_for_godot" in dump.text
+
+
+def test_a_tool_that_talks_nonsense_is_passed_over(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "py-spy"
+    tool.write_text("#!/bin/sh\necho no json\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    [dump] = stacks.dump([stuck], tmp_path)
+    assert dump.source == "faulthandler"
+
+
+def test_a_process_that_is_no_python_is_not_signalled_but_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = subprocess.Popen([str(shutil.which("sleep")), "60"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    [dump] = stacks.dump([sleeper.pid], tmp_path)
+    assert sleeper.poll() is None
+    sleeper.kill()
+    sleeper.wait()
+    assert dump.text == "py-spy is not installed"
+    assert "sleep 60" in dump.state
+
+
+def test_nothing_is_said_of_a_process_that_is_gone(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    assert stacks.process_state(gone.pid) == ""
+    assert stacks.dump([], tmp_path) == []
+
+
+def test_an_excerpt_shows_the_worker_that_is_stuck_and_the_helper_it_waits_for(tmp_path: Path) -> None:
+    (tmp_path / "spans-10-0.bin").touch()
+    (tmp_path / "spans-11-0.bin").touch()
+    main = Stack(11, "MainThread", False, ("get (q.py:1)",))
+    worker = Stack(11, "worker 1", True, ("spin (e.py:9)",))
+    frames = ("0x7f01 (/lib/libgomp.so.1)", "0x7f02 (/lib/libgomp.so.1)", "mm (t.py:3)")
+    dumps = [
+        Dump(10, "py-spy", (Stack(10, "MainThread", False, ("join (t.py:1)",)),), "", ""),
+        Dump(11, "py-spy", (main, worker), "", ""),
+        Dump(12, "py-spy", (Stack(12, "MainThread", False, frames),), "", ""),
+    ]
+    assert stacks.excerpt(dumps, 11, 1, tmp_path).splitlines() == [
+        "process 11, worker 1, holds the GIL",
+        "    spin (e.py:9)",
+        "process 12, MainThread",
+        "    in /lib/libgomp.so.1",
+        "    mm (t.py:3)",
+    ]
+    assert stacks.gil_holder(dumps, 11) == "worker 1"
+    assert stacks.gil_holder(dumps, 10) == ""

@@ -1,0 +1,106 @@
+"""The process tree: members are found by token, session and descent, and all of them are ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import tree
+from tests.harness.points import environment, wait_until
+
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+)
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that a test starts; ended after it in any case."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def sleeper(token: str = "", **options: bool) -> subprocess.Popen[bytes]:
+    given = {**os.environ, tree.VARIABLE: token} if token else {}
+    return subprocess.Popen(["/bin/sleep", "600"], env=given, **options)  # type: ignore[call-overload]
+
+
+def pids(token: str, session: int | None = None) -> list[int]:
+    return [process.pid for process in tree.members(token, session)]
+
+
+def test_a_token_finds_its_points_and_not_one_that_only_begins_alike(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    started += [sleeper("abc.1.0"), sleeper("abc.2.0", start_new_session=True), sleeper("abcd.1.0")]
+    one, two, other = (process.pid for process in started)
+    # A process carries its parent's environment until it has started its own program.
+    assert wait_until(lambda: pids("abc") == sorted([one, two]))
+    assert pids("abc.1") == [one]
+    assert pids("abc.1.0") == [one]
+    assert pids("abcd") == [other]
+    assert pids("ab") == []
+
+
+def test_a_session_finds_those_without_a_token(started: list[subprocess.Popen[bytes]]) -> None:
+    started.append(sleeper(start_new_session=True))
+    assert pids("none", started[0].pid) == [started[0].pid]
+
+
+def test_who_ignores_term_is_killed(started: list[subprocess.Popen[bytes]]) -> None:
+    given = environment() | {tree.VARIABLE: "stubborn.1"}
+    started.append(subprocess.Popen([sys.executable, "-c", STUBBORN], env=given, stdout=subprocess.PIPE))
+    assert started[0].stdout is not None
+    assert started[0].stdout.readline()
+    assert tree.end("stubborn", grace_s=0.2) == []
+    assert started[0].wait(5) == -9
+    started[0].stdout.close()
+
+
+def test_a_zombie_is_dead(started: list[subprocess.Popen[bytes]]) -> None:
+    started.append(sleeper("zombie.1"))
+    assert tree.is_alive(started[0].pid)
+    started[0].kill()
+    assert wait_until(lambda: not tree.is_alive(started[0].pid))  # not reaped, yet no member any more
+    assert Path(f"/proc/{started[0].pid}").exists()
+    assert pids("zombie") == []
+
+
+def test_a_later_process_with_the_number_of_a_member_is_left_alone(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    started.append(sleeper())
+    [itself] = tree.members("none", None, [tree._read_stat(started[0].pid)])  # type: ignore[list-item]
+    assert itself.pid == started[0].pid
+    assert tree.members("none", None, [itself._replace(started=itself.started - 1)]) == []
+
+
+def test_the_guard_waits_for_its_pipe_and_ends_what_has_the_token(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    started.append(sleeper("guarded.1.0", start_new_session=True))
+    guard = subprocess.Popen(
+        [sys.executable, "-S", "-m", "harness.tree", "guarded"], stdin=subprocess.PIPE, env=environment()
+    )
+    started.append(guard)
+    with pytest.raises(subprocess.TimeoutExpired):
+        started[0].wait(0.3)  # nothing happens while the pipe is open
+    assert guard.stdin is not None
+    guard.stdin.close()
+    assert started[0].wait(3) == -15
+    assert guard.wait(3) == 0
+
+
+def test_the_guard_of_this_process_is_still_there(token: str) -> None:
+    from harness import supervisor
+
+    assert supervisor._guards
+    assert all(guard.poll() is None for guard in supervisor._guards)
