@@ -244,7 +244,7 @@ class Xtts:
         }
         return {
             "weights": self._weights(),
-            "device": str(network.device),
+            "device": network.device.type,
             "size": self.settings.size,
             "stages": {name: _facts(modules) for name, modules in stages.items()},
             "parameters": sum(p.numel() for p in network.parameters()),

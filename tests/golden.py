@@ -1,4 +1,4 @@
-"""Replays reference cases against the Ditto engine: `python -m tests.golden FILE [--only TEXT] [--device cuda]`.
+"""Replays reference cases against the Ditto engine: `python -m tests.golden FILE [--only X] [--device cuda]`.
 
 One line a case with its largest error, the tolerance it has and ok or FAIL; exit 1 if any case failed.
 """
@@ -87,7 +87,7 @@ def replay(case: Case) -> list[Error]:
 def compute(case: Case, inputs: Arrays) -> Arrays:
     """Outputs and known intermediates of a case, by name; an output is never shadowed by an intermediate."""
     if case["id"].endswith("/pipe/schedule"):
-        return {"alphas_cumprod": diffusion.cosine_schedule().alphas_cumprod.numpy()}
+        return {"alphas_cumprod": diffusion.cosine_schedule().alphas_cumprod.cpu().numpy()}
     if "/pipe/" in case["id"]:
         # a module of its own because it needs the pipeline's code and not only the networks
         from tests import golden_pipeline
@@ -173,7 +173,7 @@ def _chain(case: Case, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _keypoints(info: MotionInfo) -> Tensor:
-    return torch.from_numpy(keypoints.transform(_arrays(info._asdict())))
+    return torch.from_numpy(keypoints.transform(_arrays(info._asdict()))).to(torch.get_default_device())
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def weights_crc32(state: Mapping[str, Tensor]) -> int:
     checksum = 0
     for key, tensor in state.items():
         if key.rpartition(".")[2] not in _UNCHANGED | {"weight_v"}:
-            checksum = zlib.crc32(tensor.contiguous().numpy().tobytes(), checksum)
+            checksum = zlib.crc32(tensor.cpu().contiguous().numpy().tobytes(), checksum)
     return checksum
 
 

@@ -1,6 +1,7 @@
 """The jobs of a point in a plain loop, with neither recorder nor supervisor.
 
-`python -m tests.bench.bare FOLDER` prints the seconds from the first job's start to the last one's end, of which a measured point says wall_s.
+`python -m tests.bench.bare FOLDER` prints the seconds from the first job's start to the last one's end, of
+which a measured point says wall_s.
 """
 
 from __future__ import annotations

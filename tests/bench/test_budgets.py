@@ -22,7 +22,7 @@ POINT_CPU_S = 0.7
 
 
 def test_a_span_costs_at_most_one_and_a_half_microseconds(
-    benchmark: BenchmarkFixture, tmp_path: Path
+    benchmark: BenchmarkFixture, tmp_path: Path, capsys: Capture
 ) -> None:
     recorder, num_spans = Recorder(tmp_path), 1000
     name = recorder.name("avatar", "warp")

@@ -24,9 +24,9 @@ NONE = {
 STAGES: Mapping[str, Mapping[str, Any]] = {"motion": {}, "render": {"per": "frame"}}
 
 
-def wrapped(worker: int = 0, name: str = "avatar", **fault: Any) -> Component:
+def wrapped(**fault: Any) -> Component:
     plain = Simulated("avatar", load_s=0, warm_up_s=0, stages=STAGES)
-    return faults.wrap(plain, name, worker, NONE | {"kind": "raise", "component": "avatar"} | fault)
+    return faults.wrap(plain, "avatar", 0, NONE | {"kind": "raise", "component": "avatar"} | fault)
 
 
 @pytest.mark.parametrize("elsewhere", [{"kind": "none"}, {"component": "tts"}, {"worker": 1}])
@@ -42,8 +42,6 @@ def test_a_fault_in_a_phase_strikes_there_alone() -> None:
 
 
 def test_a_fault_in_a_stage_strikes_at_its_first_piece_in_its_job() -> None:
-    broken = wrapped(stage="render", job=2, worker=3, **{})
-    assert isinstance(broken, Simulated)  # on another worker
     broken = wrapped(stage="render", job=2)
     audio = Piece("audio", None, count=24_000, rate=24_000)
     for other in broken.stages(job(index=1)):

@@ -115,6 +115,7 @@ class OddVideo(Simulated):
 
 class OddStage:
     name = "odd"
+    timer = None
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
         yield from ()

@@ -10,6 +10,7 @@ import pytest
 from harness import supervisor
 from harness.point import Point
 from harness.result import Measurement
+from tests.harness.points import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,10 @@ def token() -> str:
 def measured(token: str, tmp_path: Path) -> Callable[[Point], Measurement]:
     """Measures a point in tmp_path/point."""
     return lambda point: supervisor.measure(point, tmp_path / "point", token)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A working directory with the project's voice and portrait, so that runs/ is the test's own."""
+    (tmp_path / "media").symlink_to(ROOT / "media")
+    return tmp_path
