@@ -123,14 +123,9 @@ def main() -> int:
     """Exit code: 0 every point ok or skipped, 1 one was not, 2 wrong settings, 130 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("hydra").setLevel(logging.WARNING)
-    os.environ["HYDRA_FULL_ERROR"] = (
-        "1"  # so that errors reach the handlers below instead of Hydra's own print
-    )
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach the handlers below instead of Hydra's own print
     signal.signal(signal.SIGTERM, _end_by_signal)
-    OmegaConf.register_new_resolver("device_here", lambda: "cuda" if gpu.handles() else "cpu", replace=True)
-    OmegaConf.register_new_resolver(
-        "size_for", lambda device: "full" if device == "cuda" else "tiny", replace=True
-    )
+    settings.register_resolvers(has_gpu=bool(gpu.handles()))
     try:
         measure_point()
     except (settings.SettingError, store.UnreadableResult) as error:
@@ -141,8 +136,10 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "interrupted; finished points are stored, the same command goes on with the rest", file=sys.stderr
+            "interrupted; finished points are stored: the same command goes on with the rest,",
+            file=sys.stderr,
         )
+        print("and `python -m reports NAME` writes the report of what is there", file=sys.stderr)
         return 130
     good = (Outcome.OK, Outcome.SKIPPED)
     # Looked up now: Hydra runs plugin modules again when it finds them, which makes the class anew.

@@ -43,6 +43,17 @@ class Planned:
     not_applicable: str = ""
 
 
+def register_resolvers(has_gpu: bool) -> None:
+    """What the files of conf/ call: the defaults that depend on this machine and on the size."""
+    OmegaConf.register_new_resolver("device_here", lambda: "cuda" if has_gpu else "cpu", replace=True)
+    OmegaConf.register_new_resolver(
+        "size_for", lambda device: "full" if device == "cuda" else "tiny", replace=True
+    )
+    OmegaConf.register_new_resolver(
+        "by_size", lambda size, tiny, full: full if size == "full" else tiny, replace=True
+    )
+
+
 def read(config: DictConfig) -> Planned:
     """Check a composed configuration and make a Point of it. Raises SettingError."""
     try:

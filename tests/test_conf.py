@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from engines import contract
 from harness import settings
@@ -114,9 +115,10 @@ def test_every_component_names_a_module_that_exists(group: str, option: str) -> 
     assert module.is_relative_to(ROOT / Path(contract.__file__).parent.name)
 
 
+@pytest.mark.parametrize("size", ["tiny", "full"])
 @pytest.mark.parametrize("option", options("limits"))
-def test_every_phase_has_a_limit(option: str) -> None:
-    limits = loaded(CONF / "limits" / f"{option}.yaml")
+def test_every_phase_has_a_limit(option: str, size: str) -> None:
+    limits = OmegaConf.to_container(composed(f"limits={option}", f"size={size}"), resolve=True)["limits"]
     assert {*PHASES, "start", "idle", "first_output", "total", "stages"} == limits.keys() - {"rules"}
     assert limits["rules"].keys() == limits.keys() - {"rules", "stages"}
     assert limits["stage"] <= limits["job"] <= limits["total"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from harness import settings
 from tests.harness.points import ROOT
@@ -16,8 +16,7 @@ CONF = ROOT / "conf"
 
 def composed(*overrides: str, with_hydra: bool = False) -> DictConfig:
     """conf/config.yaml with overrides, on a machine with no GPU."""
-    OmegaConf.register_new_resolver("device_here", lambda: "cpu", replace=True)
-    OmegaConf.register_new_resolver("size_for", lambda device: "tiny", replace=True)
+    settings.register_resolvers(has_gpu=False)
     OverridesParser.create()  # registers Hydra's own resolvers
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides), return_hydra_config=with_hydra)
