@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -283,6 +284,7 @@ def _facts(modules: Sequence[torch.nn.Module]) -> dict[str, str]:
     }
 
 
+@functools.cache
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

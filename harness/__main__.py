@@ -11,8 +11,11 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import environment, gpu, settings, store, supervisor
+from harness import environment, gpu, locks, settings, store, supervisor
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
@@ -44,20 +47,59 @@ def measure_point(config: DictConfig) -> str:
     point = planned.point
     folder = store.folder(planned.run, point.id, planned.repeat)
     title = f"{_title(point)} repeat {planned.repeat}" if planned.repeat else _title(point)
-    if not planned.force and store.is_stored(planned.run, point.id, planned.repeat):
-        result = store.load_result(folder)
-        other = result.environment.get("code") not in (None, environment.code_hash())
-        by = " by other code" if other else ""
-        log.info("%s  %s %s  stored before%s; force=true measures again", title, point.id, result.outcome, by)
-        return str(result.outcome)
+    if store.is_stored(planned.run, point.id, planned.repeat) and not planned.force:
+        stored = store.load_result(folder)
+        if _still_holds(stored, planned):
+            return _kept(stored, planned, folder, title)
     progress = _progress()
     progress.begin(HydraConfig.get().job.num, planned.num_points, title)
-    measurement = (
-        _skipped(planned, folder) if planned.not_applicable else _measured(planned, folder, progress)
-    )
-    store.save(measurement, folder)
+    try:
+        with _former_result_kept_until_saved(folder):
+            measure = _skipped if planned.not_applicable else _measured
+            measurement = measure(planned, folder, progress)
+            store.save(measurement, folder)
+    finally:
+        progress.close()
     progress.end(measurement.result, str(folder))
     return str(measurement.result.outcome)
+
+
+def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
+    """Whether a stored result answers this configuration too: limits are no part of the point's id, but they
+    decide what counts as hung; and what could not run once may run now.
+    """
+    if stored.outcome in (Outcome.HUNG, Outcome.TIMEOUT):
+        return bool(stored.point["limits"] == planned.point.limits)
+    return stored.outcome is not Outcome.SKIPPED
+
+
+def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: str) -> str:
+    """Say that a stored result is used; the price is no part of the id either and follows the command."""
+    if stored.price_usd_per_h != planned.price_usd_per_h:
+        store.save_result(replace(stored, price_usd_per_h=planned.price_usd_per_h), folder)
+    now = environment.describe()
+    differing = [key for key in ("code", "machine", "gpus") if stored.environment.get(key) != now[key]]
+    where = f" with other {', '.join(differing)}" if differing else ""
+    log.info("%s  %s %s  stored before%s; force=true measures again", title, stored.id, stored.outcome, where)
+    return str(stored.outcome)
+
+
+@contextmanager
+def _former_result_kept_until_saved(folder: Path) -> Iterator[None]:
+    """Set a stored measurement aside while its point is measured again, and bring it back if that fails."""
+    aside = folder.parent / f".{folder.name}.former"
+    if not (folder / "result.json").is_file():
+        yield
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside)
 
 
 def _measured(planned: settings.Planned, folder: Path, progress: Progress) -> Measurement:
@@ -66,9 +108,8 @@ def _measured(planned: settings.Planned, folder: Path, progress: Progress) -> Me
     )
 
 
-def _skipped(planned: settings.Planned, folder: Path) -> Measurement:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _skipped(planned: settings.Planned, folder: Path, progress: Progress) -> Measurement:
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     result = PointResult(
         id=planned.point.id,
@@ -128,7 +169,7 @@ def main() -> int:
     settings.register_resolvers(has_gpu=bool(gpu.handles()))
     try:
         measure_point()
-    except (settings.SettingError, store.UnreadableResult) as error:
+    except (settings.SettingError, store.UnreadableResult, locks.RunInUse) as error:
         print(error, file=sys.stderr)
         return 2
     except (HydraException, OmegaConfBaseException) as error:
@@ -136,14 +177,22 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "interrupted; finished points are stored: the same command goes on with the rest,",
-            file=sys.stderr,
+            "interrupted; finished points are stored, the same command goes on with the rest", file=sys.stderr
         )
-        print("and `python -m reports NAME` writes the report of what is there", file=sys.stderr)
         return 130
+    finally:
+        reported = _write_report()
     good = (Outcome.OK, Outcome.SKIPPED)
     # Looked up now: Hydra runs plugin modules again when it finds them, which makes the class anew.
-    return 0 if all(outcome in good for outcome in sweeper.PlannedSweeper.outcomes) else 1
+    return 0 if reported and all(outcome in good for outcome in sweeper.PlannedSweeper.outcomes) else 1
+
+
+def _write_report() -> bool:
+    """The report of what is stored, also when interrupted; by a process of its own, which may fail alone."""
+    run = sweeper.PlannedSweeper.run
+    if run is None or not sweeper.PlannedSweeper.report:
+        return True
+    return subprocess.run([sys.executable, "-m", "reports", str(run)], check=False).returncode == 0
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import validity
-from harness.result import JobResult, Span
+from harness.point import Point
+from harness.result import JobResult, Outcome, PointResult, Span
 
 
 def submitted_ns(spans: Iterable[Span]) -> int | None:
@@ -84,3 +87,35 @@ def by_worker(events: Iterable[Mapping[str, Any]], kind: str) -> dict[str, dict[
             worker = "shared" if event["worker"] < 0 else f"worker {event['worker']}"
             found.setdefault(worker, {}).setdefault(event["component"], {}).update(data)
     return found
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The child's lines; one that its death cut short is left out."""
+    if not path.is_file():
+        return []
+    events = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events
+
+
+def checked(result: PointResult, point: Point) -> PointResult:
+    """An ok point has all its jobs, every output right, and a wall time; else it is invalid, in words."""
+    if result.outcome is not Outcome.OK:
+        return result
+    wrong = next((job for job in result.jobs if not job.valid), None)
+    if len(result.jobs) != point.num_jobs:
+        reason = f"{len(result.jobs)} of {point.num_jobs} jobs left a result"
+        return replace(result, outcome=Outcome.INVALID, reason=reason)
+    if wrong:
+        reason = f"output of job {wrong.job} on worker {wrong.worker}: {wrong.problem}"
+        return replace(result, outcome=Outcome.INVALID, reason=reason, worker=wrong.worker, job=wrong.job)
+    return replace(result, wall_s=max(job.end_s for job in result.jobs))
+
+
+def closed(span: Span, ended_ns: int) -> Span:
+    """The shutdown's end is the end of the process itself, which cannot write it."""
+    return replace(span, end_ns=ended_ns) if span.phase == "shutdown" and not span.end_ns else span

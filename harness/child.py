@@ -40,7 +40,7 @@ class Events:
         self._file = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def __call__(self, event: str, **data: Any) -> None:
-        line = json.dumps({"event": event, "pid": os.getpid(), **data}, default=str)
+        line = json.dumps({"event": event, "pid": os.getpid(), **data}, default=str, allow_nan=False)
         os.write(self._file, line.encode() + b"\n")
 
 
@@ -58,6 +58,7 @@ class Builder:
     def __call__(self, name: str, worker: int) -> Component:
         config = dict(self._point.components()[name])
         module, _, attribute = config.pop("_target_").rpartition(".")
+        config.pop("python", None)  # the interpreter that runs this: the supervisor has read it
         with self._recorder.span("import", name, "", worker):
             made = getattr(importlib.import_module(module), attribute)(**config)
         component = faults.wrap(made, name, worker, self._point.fault)
@@ -77,8 +78,10 @@ class Builder:
         output = Path(self._jobs[0].output).with_name(f"warm_up-{name}-{os.getpid()}-{worker}.mp4")
         return replace(self._jobs[0], output=str(output))
 
-    def report_memory(self) -> None:
+    def report_end(self) -> None:
+        """Peaks, and once more what runs: a component that was loaded later may have changed it for all."""
         for name, worker, component in self.built:
+            self._events("attest", component=name, worker=worker, attestation=dict(component.attest()))
             self._events("memory", component=name, worker=worker, **component.memory())
 
 
@@ -152,7 +155,7 @@ def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> Non
     try:
         executor = importlib.import_module(f"harness.executors.{point.executor['name']}")
         (executor.run if worker is None else executor.work)(build, jobs, recorder, options, finished)
-        build.report_memory()
+        build.report_end()
     except NotApplicable as reason:
         events("not_applicable", reason=str(reason), worker=worker)
         _leave(NOT_APPLICABLE)

@@ -23,11 +23,16 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-@functools.cache
 def describe() -> dict[str, Any]:
-    """Everything about this machine that a number depends on. Plain JSON data; read once per harness
-    process.
+    """Everything about this machine that a number depends on. Plain JSON data.
+
+    The code is hashed anew each time: it may be edited while a sweep runs, and a child imports what is there.
     """
+    return {**_machine(), "code": code_hash()}
+
+
+@functools.cache
+def _machine() -> dict[str, Any]:
     return {
         "machine": platform.node(),
         "kernel": platform.release(),
@@ -41,11 +46,9 @@ def describe() -> dict[str, Any]:
         "gpus": gpu.describe(),
         "commit": _git("rev-parse", "HEAD"),
         "changed_files": len(_git("status", "--porcelain", "--untracked-files=no").splitlines()),
-        "code": code_hash(),
     }
 
 
-@functools.cache
 def code_hash() -> str:
     """12 hex digits over the sources of engines and harness: what ran, also where there is no commit."""
     digest = hashlib.sha256()

@@ -46,9 +46,7 @@ class Progress:
 
     def end(self, result: PointResult, stored_at: str) -> None:
         """A point has ended; its line stays."""
-        if self._live:
-            self._live.stop()
-            self._live = None
+        self.close()
         if result.outcome is not Outcome.SKIPPED:
             self._seconds.append(time.monotonic() - self._begun)
         self._left -= 1
@@ -56,6 +54,12 @@ class Progress:
         if result.evidence.get("stacks"):
             words += f"; stacks in {stored_at}/stacks.txt"
         log.info("%s  %s %s %.1f s  %s", self._title, result.id, result.outcome, result.duration_s, words)
+
+    def close(self) -> None:
+        """Give the terminal back, whatever happened to the point."""
+        if self._live:
+            self._live.stop()
+            self._live = None
 
     def _estimate(self, elapsed_s: float) -> str:
         if not self._seconds:

@@ -6,22 +6,21 @@ engine, and a wrong value is told before anything is loaded.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from harness import gpu
+from harness import gpu, rules
 from harness.point import Point, flatten
 
 JOBS_PER_WORKER = 4
 
 GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
-_NOT_MEASURED = ("rules", "impossible")
+_NOT_MEASURED = ("rules", "impossible", "stage_names", "shared")
 
 
 class SettingError(ValueError):
@@ -39,8 +38,17 @@ class Planned:
     repeat: int
     num_points: int
     force: bool
-    price_usd_per_h: float
+    price_usd_per_h: float | None
     not_applicable: str = ""
+    stages: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of each component
+    shared: Sequence[str] = ()  # components that the executor loads once, as worker -1
+
+    def can_strike(self) -> bool:
+        """Whether the fault, if there is one, meets a worker and a job that exist."""
+        fault = self.point.fault
+        own = range(self.point.workers) if fault["component"] not in self.shared else [-1]
+        worker_there = fault["worker"] is None or fault["worker"] in own
+        return worker_there and (fault["job"] is None or fault["job"] < self.point.num_jobs)
 
 
 def register_resolvers(has_gpu: bool) -> None:
@@ -74,8 +82,9 @@ def read(config: DictConfig) -> Planned:
         fault=data["fault"],
         timing=data["timing"],
     )
-    _check_fault(point)
-    point.limits["stages"] = _checked_stage_limits(point)
+    stages = {name: _stage_names(data[name]) for name in point.components()}
+    _check_fault(point, stages)
+    point.limits["stages"] = _checked_stage_limits(point, stages)
     return Planned(
         point,
         run,
@@ -84,6 +93,8 @@ def read(config: DictConfig) -> Planned:
         data["force"],
         data["price_usd_per_h"],
         next(_impossible(data), ""),
+        stages,
+        data["executor"].get("shared", ()),
     )
 
 
@@ -92,9 +103,11 @@ def check_sweep(points: Sequence[Planned]) -> None:
     if all(planned.not_applicable for planned in points):
         raise SettingError(points[0].not_applicable)
     fault = points[0].point.fault
-    most = max(planned.point.workers for planned in points)
-    if fault["kind"] != "none" and fault["worker"] is not None and not -1 <= fault["worker"] < most:
-        raise SettingError(f"fault.worker={fault['worker']}: workers count from 0 to {most - 1} here")
+    if fault["kind"] != "none" and not any(planned.can_strike() for planned in points):
+        named = ", ".join(f"fault.{key}={rules.word(fault[key])}" for key in ("component", "worker", "job"))
+        raise SettingError(
+            f"{named}: strikes nowhere; workers and jobs count from 0, a shared component is -1"
+        )
 
 
 def check_added(keys: Iterable[str]) -> None:
@@ -108,6 +121,11 @@ def check_added(keys: Iterable[str]) -> None:
 
 def _measured(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in _NOT_MEASURED}
+
+
+def _stage_names(group: Mapping[str, Any]) -> list[str]:
+    """As conf/ names them; a simulated component's stages are its keys."""
+    return list(group.get("stage_names") or group.get("stages", ()))
 
 
 def _run_folder(name: Any) -> Path:
@@ -124,64 +142,15 @@ def _check_rules(prefix: str, group: Mapping[str, Any], values: Mapping[str, Any
         value = flat.get(key)
         if key not in flat and key not in values:
             raise SettingError(f"{prefix}rules.{key}: there is no such key; mend the rule in conf/")
-        complaint = _complaint(value if key in flat else values[key], rule)
+        complaint = rules.complaint(value if key in flat else values[key], rule)
         if complaint:
             hint = f"; {rule['hint']}" if "hint" in rule else ""
             raise SettingError(f"{prefix}{key}={_short(value)}: {complaint}{hint}")
 
 
-def _complaint(value: Any, rule: Mapping[str, Any]) -> str:
-    """What a rule has against a value, "" for nothing. One branch for each kind of rule."""
-    if value is None and (rule.get("optional") or None in rule.get("choices", ())):
-        return ""
-    if "choices" in rule:
-        return "" if value in rule["choices"] else f"choose from {', '.join(map(_word, rule['choices']))}"
-    if "min" in rule or "max" in rule:
-        return _number_complaint(value, rule)
-    if "pattern" in rule:
-        return "" if re.fullmatch(rule["pattern"], str(value)) else "does not have the right form"
-    if rule.get("nonempty"):
-        return _list_complaint(value)
-    if "path_or" in rule and value in rule["path_or"]:
-        return ""
-    words = " or ".join([*rule.get("path_or", ()), "the path of something that exists"])
-    return "" if isinstance(value, str) and _exists(value) else f"not found; give {words}"
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except (OSError, RuntimeError):  # longer than a path can be, or the home of nobody
-        return False
-
-
-def _list_complaint(value: Any) -> str:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return "must be a list, like [one,two]"
-    return "" if value and all(str(item).strip() for item in value) else "must not be empty"
-
-
-def _number_complaint(value: Any, rule: Mapping[str, Any]) -> str:
-    low, high = rule.get("min"), rule.get("max")
-    whole = isinstance(low, int) and isinstance(high, int)
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-        return "must be a whole number" if whole else "must be a number"
-    if not math.isfinite(value):
-        return "must be a finite number"
-    if low is not None and value < low:
-        return f"must be at least {low}"
-    if high is not None and value > high:
-        return f"must be at most {high}"
-    return ""
-
-
 def _short(value: Any) -> str:
     text = "null" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _word(value: Any) -> str:
-    return "null" if value is None else str(value)
 
 
 def _check_device(data: Mapping[str, Any]) -> None:
@@ -198,40 +167,33 @@ def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:
     if workload["jobs"] < least:
         raise SettingError(
             f"workload.jobs={workload['jobs']}: executor.workers={data['executor']['workers']} needs "
-            f"at least "
-            f"{least}, {JOBS_PER_WORKER} each, or the last ones decide; use {least} or null"
+            f"at least {least}, {JOBS_PER_WORKER} each, or the last ones decide; use {least} or null"
         )
     return workload
 
 
-def _check_fault(point: Point) -> None:
+def _check_fault(point: Point, stages: Mapping[str, Sequence[str]]) -> None:
     fault = point.fault
     if fault["kind"] == "none":
         return
     if fault["component"] not in point.components():
         chosen = ", ".join(point.components())
         raise SettingError(
-            f"fault.component={_word(fault['component'])}: choose one that is loaded: {chosen}"
+            f"fault.component={rules.word(fault['component'])}: choose one that is loaded: {chosen}"
         )
-    stages = point.components()[fault["component"]].get("stages")
-    if fault["stage"] and isinstance(stages, dict) and fault["stage"] not in stages:
-        raise SettingError(f"fault.stage={fault['stage']}: choose from {', '.join(stages)}")
-    if fault["job"] is not None and fault["job"] >= point.num_jobs:
-        raise SettingError(f"fault.job={fault['job']}: jobs count from 0 to {point.num_jobs - 1} here")
+    names = stages[fault["component"]]
+    if fault["stage"] and fault["stage"] not in names:
+        raise SettingError(f"fault.stage={fault['stage']}: choose from {', '.join(names)}")
 
 
-def _checked_stage_limits(point: Point) -> dict[str, float]:
+def _checked_stage_limits(point: Point, stages: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """limits.stages with dotted keys: {"avatar.motion": 600}."""
     limits = dict(flatten(point.limits["stages"]))
     for key, limit_s in limits.items():
-        component, _, stage = key.partition(".")
-        stages = point.components().get(component, {}).get("stages")
-        if component not in point.components() or (isinstance(stages, dict) and stage not in stages):
-            known = ", ".join(stages or point.components())
-            raise SettingError(
-                f"limits.stages.{key}={_short(limit_s)}: there is no such stage; choose from {known}"
-            )
-        complaint = _number_complaint(limit_s, {"min": 0.05})
+        known = [f"{component}.{stage}" for component in stages for stage in stages[component]]
+        if key not in known:
+            raise SettingError(f"limits.stages.{key}: there is no such stage; choose from {', '.join(known)}")
+        complaint = rules.number_complaint(limit_s, {"min": 0.05})
         if complaint:
             raise SettingError(f"limits.stages.{key}={_short(limit_s)}: {complaint}")
     return limits
@@ -242,12 +204,6 @@ def _impossible(data: Mapping[str, Any]) -> Iterator[str]:
     for group in GROUPS:
         for rule in data[group].get("impossible", ()):
             conditions = {key: wanted for key, wanted in rule.items() if key != "because"}
-            if all(_matches(data[group][key], wanted) for key, wanted in conditions.items()):
+            if all(rules.matches(data[group][key], wanted) for key, wanted in conditions.items()):
                 named = ", ".join(f"{group}.{key}={data[group][key]}" for key in conditions)
                 yield f"{named}: {rule['because']}"
-
-
-def _matches(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, Mapping):
-        return not _number_complaint(value, wanted)
-    return value in wanted if isinstance(wanted, list) else bool(value == wanted)

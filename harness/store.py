@@ -35,7 +35,12 @@ def save(measurement: Measurement, path: Path) -> None:
     """Write spans and samples, then result.json by rename: a result is whole or absent."""
     _write_table(path / "spans.parquet", Span, measurement.spans)
     _write_table(path / "samples.parquet", Sample, measurement.samples)
-    text = json.dumps({"schema": SCHEMA, **asdict(measurement.result)}, indent=1, allow_nan=False)
+    save_result(measurement.result, path)
+
+
+def save_result(result: PointResult, path: Path) -> None:
+    """Write or replace result.json alone, by rename."""
+    text = json.dumps({"schema": SCHEMA, **asdict(result)}, indent=1, allow_nan=False)
     temporary = path / "result.json.tmp"
     with temporary.open("w") as file:
         file.write(text + "\n")
@@ -79,14 +84,36 @@ def load_result(path: Path) -> PointResult:
         ) from error
 
 
+def check_readable(run: Path, point_id: str, repeat: int) -> None:
+    """Raises as load does if a result is stored that cannot be read; before a sweep, not in its middle."""
+    if is_stored(run, point_id, repeat):
+        load_result(folder(run, point_id, repeat))
+
+
+def load_readable(run: Path) -> tuple[list[Measurement], list[str]]:
+    """What load_run gives of the results that can be read, and one line for each that cannot."""
+    found, damaged = [], []
+    for path in _folders(run):
+        try:
+            found.append(load(path))
+        except UnreadableResult as error:
+            damaged.append(str(error))
+    return found, damaged
+
+
 def load_run(run: Path) -> list[Measurement]:
     """Every stored measurement of a run, by point and repeat. Raises as load does; FileNotFoundError for no
     folder.
     """
+    return [load(path) for path in _folders(run)]
+
+
+def _folders(run: Path) -> list[Path]:
     if not run.is_dir():
         raise FileNotFoundError(f"{run}: no such run; see the folders of runs/")
-    found = (file.parent for file in run.glob("*/*/result.json"))
-    return [load(path) for path in sorted(found, key=lambda path: (path.parent.name, int(path.name)))]
+    # A name that is no number is a result set aside while its point is measured again.
+    found = (file.parent for file in run.glob("*/*/result.json") if file.parent.name.isdigit())
+    return sorted(found, key=lambda path: (path.parent.name, len(path.name), path.name))
 
 
 def _write_table(path: Path, row: type[Any], rows: Iterable[Any]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness import assemble, environment, gpu, gpu_lock, stacks, tree, verdict
+from harness import assemble, environment, gpu, locks, stacks, tree, verdict
 from harness.deadlines import Breach, find_breach
 from harness.point import Point
 from harness.recorder import Reader
-from harness.result import Measurement, Outcome, PointResult, Sample, Span
+from harness.result import Measurement, PointResult, Sample, Span
 from harness.telemetry import Sampler
 
 POLL_S = 0.1
@@ -71,24 +71,29 @@ def measure(
 ) -> Measurement:
     """Run a point in `folder`, which is emptied first, and say how it went.
 
-    Never raises for what the measured processes do. When this process is interrupted, theirs are ended first.
+    Raises for nothing that the measured processes do, only for what this one cannot do: OSError for a full
+    disk. When this process is interrupted, theirs are ended first.
     """
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     point.save(folder / "point.json")
-    oom_kills = _oom_kills()
-    cpu_before_s = time.process_time()
-    with gpu_lock.holding(point):
+    described, oom_kills = environment.describe(), _oom_kills()
+    cpu_before_s, children_before_s = time.process_time(), _children_cpu_s()
+    with locks.gpu(point):
         watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}")
         try:
             breach = _watch(watched, point, folder, progress)
         finally:
             samples = _clean_up(watched, folder)
-    cost_s = time.process_time() - cpu_before_s
+    overhead = {
+        "harness_cpu_s": time.process_time() - cpu_before_s,
+        "sampler_cpu_s": watched.sampler.cost_s,
+        "child_cpu_s": _children_cpu_s() - children_before_s,
+    }
     spans = watched.reader.spans()
-    events = _read_events(folder / "events.jsonl")
+    events = assemble.read_events(folder / "events.jsonl")
     open_spans = [span for span in spans if not span.end_ns]
     exit_code = None if breach else watched.process.returncode
     found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
@@ -102,24 +107,23 @@ def measure(
         jobs=assemble.jobs(spans, events, folder),
         attestation=assemble.by_worker(events, "attest"),
         memory=assemble.by_worker(events, "memory"),
-        environment=environment.describe(),
+        environment=described,
         evidence=watched.evidence,
-        overhead={"harness_cpu_s": cost_s, "sampler_cpu_s": watched.sampler.cost_s},
+        overhead=overhead,
         price_usd_per_h=price_usd_per_h,
         **asdict(found),
     )
     _remove_raw_spans(folder)
-    closed = tuple(_closed(span, watched.ended_ns) for span in spans)
-    return Measurement(_checked(result, point), closed, tuple(samples), str(folder))
+    closed = tuple(assemble.closed(span, watched.ended_ns) for span in spans)
+    return Measurement(assemble.checked(result, point), closed, tuple(samples), str(folder))
 
 
 def _spawn(point: Point, folder: Path, token: str) -> Watched:
     vram_before_mib = gpu.used_mib()
     started_ns = time.monotonic_ns()
-    python = point.avatar.get("python") or sys.executable
     with (folder / "child.log").open("wb") as log:
         process = subprocess.Popen(
-            [python, "-m", "harness.child", str(folder)],
+            [point.avatar.get("python") or sys.executable, "-m", "harness.child", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -221,10 +225,15 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
     leak_mib = _wait_for_vram(watched.vram_before_mib) if gpu.handles() else 0.0
     if leak_mib:
         watched.evidence["vram_leak_mib"] = leak_mib
-    tail = (folder / "child.log").read_bytes()[-4000:].decode(errors="replace")
     if watched.process.returncode != 0:
-        watched.evidence["log_tail"] = tail
+        watched.evidence["log_tail"] = _tail(folder / "child.log")
     return samples
+
+
+def _tail(path: Path, num_bytes: int = 4000) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - num_bytes))
+        return file.read().decode(errors="replace")
 
 
 def _still_there(watched: Watched) -> bool:
@@ -239,43 +248,17 @@ def _wait_for_vram(before_mib: float) -> float:
     return more if more > _VRAM_NOISE_MIB else 0.0
 
 
-def _checked(result: PointResult, point: Point) -> PointResult:
-    """An ok point has all its jobs, every output right, and a wall time; else it is invalid, in words."""
-    if result.outcome is not Outcome.OK:
-        return result
-    wrong = next((job for job in result.jobs if not job.valid), None)
-    if len(result.jobs) != point.num_jobs:
-        reason = f"{len(result.jobs)} of {point.num_jobs} jobs left a result"
-        return replace(result, outcome=Outcome.INVALID, reason=reason)
-    if wrong:
-        reason = f"output of job {wrong.job} on worker {wrong.worker}: {wrong.problem}"
-        return replace(result, outcome=Outcome.INVALID, reason=reason, worker=wrong.worker, job=wrong.job)
-    return replace(result, wall_s=max(job.end_s for job in result.jobs))
-
-
-def _closed(span: Span, ended_ns: int) -> Span:
-    """The shutdown's end is the end of the process itself, which cannot write it."""
-    return replace(span, end_ns=ended_ns) if span.phase == "shutdown" and not span.end_ns else span
-
-
-def _read_events(path: Path) -> list[dict[str, Any]]:
-    """The child's lines; one that its death cut short is left out."""
-    if not path.is_file():
-        return []
-    events = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return events
-
-
 def _remove_raw_spans(folder: Path) -> None:
     """The recorder's files are converted to spans.parquet; empty faulthandler files say nothing."""
     for path in [*folder.glob("spans-*.bin"), *folder.glob("faulthandler-*.txt")]:
         if path.suffix == ".bin" or not path.stat().st_size:
             path.unlink()
+
+
+def _children_cpu_s() -> float:
+    """CPU seconds of all child processes that have ended, and of theirs that they waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _oom_kills() -> int:

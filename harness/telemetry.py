@@ -82,7 +82,8 @@ class Sampler:
         by_process = gpu.process_mib(self._processes)
         for pid, mib in by_process.items():
             self._add(now_s, f"process {pid}", "vram_mib", mib)
-        self._add(now_s, "tree", "vram_mib", sum(by_process.values()))
+        if by_process:  # a container may hide whose memory it is: then it is not known, and not zero
+            self._add(now_s, "tree", "vram_mib", sum(by_process.values()))
         for index in range(len(gpu.handles())):
             for name, value in gpu.readings(index).items():
                 self._add(now_s, f"gpu {index}", name, value)

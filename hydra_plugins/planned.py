@@ -6,39 +6,45 @@ Hydra accepts plugins only in a package of this name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, open_dict
+from omegaconf import open_dict
 
-from harness import settings
+from harness import locks, settings, store
 
 
 class PlannedSweeper(BasicSweeper):
     """A grid like Hydra's own; `repeats=N` goes over the whole grid N times, which spreads drift over the
     points.
 
-    Raises SettingError before anything is written if any point has a wrong setting, or if no point can run
-    here.
+    Before anything is written it raises SettingError if a point has a wrong setting or none can run here, and
+    store.UnreadableResult if a stored result is damaged; then locks.RunInUse if another harness is there.
     """
 
     outcomes: ClassVar[list[str]] = []  # of the last sweep, in order
+    run: ClassVar[Path | None] = None  # where it measures; None before it has begun
+    report: ClassVar[bool] = True  # whether a report is wanted of it
 
     def sweep(self, arguments: list[str]) -> Any:
-        batch = self._plan(arguments)
+        assert self.config is not None
+        batch, run = self._plan(arguments)
         self.params = {}
         count = f"points={len(batch)}"
         self.split_arguments = lambda *_: [[[*overrides, count] for overrides in batch]]  # type: ignore[method-assign]
-        returns = super().sweep([])
+        with locks.run_folder(run):
+            type(self).run, type(self).report = run, self.config.report
+            returns = super().sweep([])
         type(self).outcomes[:] = [job.return_value for jobs in returns for job in jobs]
         return returns
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Done by _plan, before the run's folder is made."""
 
-    def _plan(self, arguments: list[str]) -> list[list[str]]:
+    def _plan(self, arguments: list[str]) -> tuple[list[list[str]], Path]:
+        """The overrides of each point, and the run's folder."""
         assert self.config is not None
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
@@ -52,13 +58,22 @@ class PlannedSweeper(BasicSweeper):
             if override.is_add() or override.is_force_add()
         )
         [batch] = self.split_arguments(parsed, None)
-        planned = [settings.read(_without_hydra(loader, self.config, overrides)) for overrides in batch]
+        planned = [self._read(overrides) for overrides in batch]
+        if self.config.workload.jobs is None and len({point.point.num_jobs for point in planned}) > 1:
+            # The same jobs at every point: other texts at other points would pass for a speed-up.
+            jobs = f"workload.jobs={max(point.point.num_jobs for point in planned)}"
+            batch = [[*overrides, jobs] for overrides in batch]
+            planned = [self._read(overrides) for overrides in batch]
         settings.check_sweep(planned)
-        return batch
+        for point in planned:
+            if not point.force:
+                store.check_readable(point.run, point.point.id, point.repeat)
+        return batch, planned[0].run
 
-
-def _without_hydra(loader: ConfigLoader, config: DictConfig, overrides: list[str]) -> DictConfig:
-    composed = loader.load_sweep_config(config, overrides)
-    with open_dict(composed):
-        del composed["hydra"]
-    return composed
+    def _read(self, overrides: list[str]) -> settings.Planned:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(composed):
+            del composed["hydra"]
+        return settings.read(composed)

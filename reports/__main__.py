@@ -6,25 +6,26 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.store import UnreadableResult
 from reports.page import write
 from reports.tables import EmptyRun
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 written, 2 for a run that is missing, empty or damaged."""
+    """0 written, 1 written without results that are damaged, 2 for a run that is missing or empty."""
     parser = argparse.ArgumentParser(
         prog="python -m reports", description="Write the report of a stored run."
     )
     parser.add_argument("run", metavar="RUN", help="a name under runs/, or the path of a run's folder")
     run = parser.parse_args(arguments).run
     try:
-        page = write(folder_of(run))
-    except (FileNotFoundError, EmptyRun, UnreadableResult) as error:
+        page, damaged = write(folder_of(run))
+    except (FileNotFoundError, EmptyRun) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    for line in damaged:
+        sys.stderr.write(f"{line}\n")
     sys.stdout.write(f"report: {page}\n")
-    return 0
+    return 1 if damaged else 0
 
 
 def folder_of(run: str) -> Path:

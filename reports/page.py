@@ -16,15 +16,18 @@ from reports.tables import Table, plain, read, write_csv
 _MOST_IN_CELL = 400  # characters; the rest stands in results.csv and, for reasons, in the incident's excerpt
 
 
-def write(run: Path) -> Path:
-    """Write report.html, whose path it returns, report.md and results.csv there. Raises as read."""
+def write(run: Path) -> tuple[Path, tuple[str, ...]]:
+    """Write report.html, report.md and results.csv there. Raises as read.
+
+    Returns the path of the page and a line for each stored result that could not be read.
+    """
     table = read(run)
     sections = sections_of(table)
     write_csv(table, run / "results.csv")
     (run / "report.md").write_text(markdown(table.name, sections), encoding="utf-8")
     page = run / "report.html"
     page.write_text(html(table.name, sections), encoding="utf-8")
-    return page
+    return page, table.damaged
 
 
 def sections_of(table: Table) -> list[Section]:

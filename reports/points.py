@@ -25,7 +25,7 @@ _T = tuple(float(text) for text in _T_TEXT.split())
 
 @dataclass(frozen=True)
 class Estimate:
-    """Median over n repeats; low and high bound the mean at 95 % and are None for a single repeat."""
+    """Mean over n repeats; low and high bound it at 95 % and are None for a single repeat."""
 
     value: float
     low: float | None
@@ -106,7 +106,7 @@ def t_quantile(freedom: float) -> float:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """Median, and from two repeats on a t-interval of the mean (of logarithms where all are positive)."""
+    """Mean (geometric where all are positive), from two repeats on with its t-interval."""
     if not values:
         return None
     if len(values) < 2:
@@ -114,25 +114,26 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     positive = min(values) > 0
     scale = [math.log(value) for value in values] if positive else list(values)
     half = t_quantile(len(values) - 1) * stdev(scale) / math.sqrt(len(values))
-    low, high = fmean(scale) - half, fmean(scale) + half
-    bounds = (math.exp(low), math.exp(high)) if positive else (low, high)
-    return Estimate(median(values), *bounds, len(values))
+    middle = fmean(scale)
+    back = math.exp if positive else float
+    return Estimate(back(middle), back(middle - half), back(middle + half), len(values))
 
 
 def ratio_estimate(values: Sequence[float], base: Sequence[float]) -> Estimate | None:
-    """median(values) / median(base); Welch's t-interval on logarithms where both have two repeats or more."""
+    """Ratio of geometric means, with Welch's t-interval where both have two repeats or more."""
     if not values or not base or min(*values, *base) <= 0:
         return None
-    value, n = median(values) / median(base), min(len(values), len(base))
+    n = min(len(values), len(base))
+    logs, base_logs = [math.log(item) for item in values], [math.log(item) for item in base]
+    middle = fmean(logs) - fmean(base_logs)
+    value = math.exp(middle)
     if n < 2:
         return Estimate(value, None, None, n)
-    logs, base_logs = [math.log(item) for item in values], [math.log(item) for item in base]
     a, b = stdev(logs) ** 2 / len(logs), stdev(base_logs) ** 2 / len(base_logs)
     if a + b == 0:
         return Estimate(value, value, value, n)
     freedom = (a + b) ** 2 / (a**2 / (len(logs) - 1) + b**2 / (len(base_logs) - 1))
     half = t_quantile(freedom) * math.sqrt(a + b)
-    middle = fmean(logs) - fmean(base_logs)
     return Estimate(value, math.exp(middle - half), math.exp(middle + half), n)
 
 

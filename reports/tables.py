@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.metrics import METRICS
 from harness.result import Measurement, Outcome
-from harness.store import load_run
+from harness.store import load_readable
 from reports.points import PointRows, Row, points_of
 
 # What starts a formula in a spreadsheet, and the mark itself, so that reading back is exact.
@@ -33,6 +33,7 @@ class Table:
     folder: Path
     measurements: tuple[Measurement, ...]
     points: tuple[PointRows, ...]
+    damaged: tuple[str, ...] = ()  # a line for each stored result that could not be read
 
     @property
     def ok(self) -> tuple[PointRows, ...]:
@@ -42,11 +43,12 @@ class Table:
 
 
 def read(run: Path) -> Table:
-    """Raises FileNotFoundError for no folder, EmptyRun, and store.UnreadableResult for a damaged result."""
-    measurements = tuple(load_run(run))
+    """Raises FileNotFoundError for no folder, EmptyRun where no result can be read."""
+    measurements, damaged = load_readable(run)
     if not measurements:
-        raise EmptyRun(f"{run}: no stored results; measure with python -m harness name={run.name}")
-    return table(run.resolve().name, run, measurements)
+        none = f"{run}: no stored results; measure with python -m harness name={run.name}"
+        raise EmptyRun("\n".join(damaged) or none)
+    return replace(table(run.resolve().name, run, measurements), damaged=tuple(damaged))
 
 
 def table(name: str, folder: Path, measurements: Sequence[Measurement]) -> Table:

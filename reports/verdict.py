@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.metrics import jobs_needed
+from harness.metrics import jobs_needed, median_interval, request_rtfs
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
 from reports.evidence import equality
@@ -95,11 +95,21 @@ def _below_one(table: Table, metric: str, question: str) -> Text:
     estimate = first.estimate(metric)
     clear = estimate is None or estimate.high is None or estimate.high < 1
     doubt = "" if clear else " The interval reaches 1, so repeats may end above it."
+    within = _over_jobs(first) if metric == "rtf_request_p50" else ""
     return Text(
         f"{question}: yes, by {len(below)} of {len(measured)} ok configurations; with the fewest workers by "
-        f"{first.label}: {spread(estimate)}.{doubt}",
+        f"{first.label}: {spread(estimate)}{within}.{doubt}",
         "good" if clear else "warn",
     )
+
+
+def _over_jobs(point: PointRows) -> str:
+    """The median's own interval over the jobs of the first repeat: of texts, and not of launches."""
+    interval = median_interval(request_rtfs(point.first))
+    if interval is None:
+        return ""
+    low, high = (num(bound) for bound in interval)
+    return f"; median of {len(point.first.result.jobs)} jobs, its 95 % interval {low} to {high}"
 
 
 def _gain(table: Table) -> Text:
@@ -137,7 +147,10 @@ def _failures(table: Table) -> Text:
     named = "; ".join(f"{point.label}: {point.outcome_text()}" for point in bad[:8])
     rest = f"; and {len(bad) - 8} more" if len(bad) > 8 else ""
     text = f"{total} measurements of {len(table.points)} points: {summary}."
-    return Text(f"{text} Not ok: {named}{rest}." if bad else text, "bad" if bad else "note")
+    if table.damaged:
+        text += f" {len(table.damaged)} stored results could not be read and are missing here."
+    text += f" Not ok: {named}{rest}." if bad else ""
+    return Text(text, "bad" if bad or table.damaged else "note")
 
 
 def _broke(outcome: Outcome) -> bool:
@@ -149,6 +162,10 @@ def not_measured(table: Table) -> Section | None:
     found = [line for check in _GAPS if (line := check(table))]
     lines = tuple(Text(line) for line in found)
     return Section("not-measured", "What was not measured", lines) if found else None
+
+
+def _gap_damaged(table: Table) -> str:
+    return f"Damaged results: {'; '.join(table.damaged)}" if table.damaged else ""
 
 
 def _gap_repeats(table: Table) -> str:
@@ -216,6 +233,7 @@ def _gap_figures(table: Table) -> str:
 
 
 _GAPS: tuple[Callable[[Table], str], ...] = (
+    _gap_damaged,
     _gap_gpu,
     _gap_weights,
     _gap_repeats,

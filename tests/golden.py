@@ -24,7 +24,7 @@ from engines.ditto import diffusion, keypoints
 from engines.ditto.networks import build
 from engines.ditto.networks.lmdm import ContextEncoder, GuidedStep, MotionDecoder
 from engines.ditto.networks.motion import MotionInfo
-from tests import recipe
+from tests import golden_pipeline, recipe
 
 Case = Mapping[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -36,7 +36,17 @@ _OUTPUT = {
     "decoder": "output",
 }
 # whatever a case can raise by its content or by code not there: it fails that case and the others go on
-_FAILURES = (ValueError, TypeError, LookupError, AttributeError, ImportError, RuntimeError)
+_FAILURES = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    SyntaxError,
+)
 _DENSE_MOTION = {"mask": "mask", "deformation": "deformation", "occlusion": "occlusion_map"}
 
 
@@ -89,9 +99,6 @@ def compute(case: Case, inputs: Arrays) -> Arrays:
     if case["id"].endswith("/pipe/schedule"):
         return {"alphas_cumprod": diffusion.cosine_schedule().alphas_cumprod.cpu().numpy()}
     if "/pipe/" in case["id"]:
-        # a module of its own because it needs the pipeline's code and not only the networks
-        from tests import golden_pipeline
-
         return golden_pipeline.run_pipeline_case(case, inputs)
     if "network" not in case:
         return _arrays(_chain(case, _tensors(inputs)))
@@ -233,8 +240,10 @@ def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """The file as it is: meta and cases."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """The file as it is: meta and cases. Its pipeline cases may refer to each other from then on."""
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    golden_pipeline.use_file(content["cases"])
+    return content
 
 
 def line(case: Case) -> tuple[str, bool]:

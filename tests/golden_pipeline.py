@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -25,11 +25,13 @@ Arrays = dict[str, np.ndarray]
 _RESIZED = ((1432, 1432), (579, 384), (2160, 3840), (1920, 1279), (768, 768))
 # (frames of a blink, frames between blinks) of the reference's two rows.
 _BLINKS = {"a": (15, [20, 60]), "b": (5, 7)}
-_DEFAULT_CROP = (
-    "landmarks: cx,cy,r=(190.0, 250.0, 70.0); tags 0/pipe/crop/l106 (106,2), 0/pipe/crop/l203 (203,2)"
-)
-# A put-back case refers to the crop case of its file, which comes before it.
-_latest_crop = {"what": _DEFAULT_CROP}
+# A put-back case takes its matrix from the crop case of the same file: the text of that case.
+_crop_text: list[str] = []
+
+
+def use_file(cases: Sequence[Case]) -> None:
+    """Remember of a file's cases what its other cases refer to."""
+    _crop_text[:] = [case["what"] for case in cases if "/pipe/crop_matrices" in case["id"]]
 
 
 def run_pipeline_case(case: Case, inputs: Arrays) -> Arrays:
@@ -141,8 +143,7 @@ def _driving(case: Case, index: int) -> Arrays:
 def _motion_stitch(case: Case, inputs: Arrays) -> Arrays:
     setup = ast.literal_eval(_found(r"setup (\{.*?\}), per-call", case))
     controls = ast.literal_eval(_found(r"per-call (\{.*?\});", case))
-    if "delta_eye_arr" in setup:
-        setup["delta_eye_arr"] = inputs["delta_eye_arr"]
+    setup.update({key: inputs[key] for key, value in setup.items() if value == "array"})
     options = StitchOptions(is_image="motion_stitch_video" not in case["id"], **setup)
     config, network, seed = re.search(r"stitch weights = (\w+)/(\w+) seed (\d+)", case["what"]).groups()
     network = _stitch_network(network, config, int(seed))
@@ -181,7 +182,6 @@ def _crop(what: str, name: str) -> np.ndarray:
 
 
 def _crop_matrices(case: Case, inputs: Arrays) -> Arrays:
-    _latest_crop["what"] = case["what"]
     return {spec["name"]: _crop(case["what"], spec["name"]) for spec in case["outputs"]}
 
 
@@ -203,7 +203,9 @@ def _putback(case: Case, inputs: Arrays) -> Arrays:
     frame = (127.5 + 127.5 * wave).astype(np.uint8)
     y, x, c = np.meshgrid(np.arange(512), np.arange(512), np.arange(channels), indexing="ij")
     render = (127.5 + 127.5 * np.cos(2 * np.pi * (x / 512 - (c + 1) * y / 512))).astype(np.float32)
-    matrix = _crop(_latest_crop["what"], _found(r"M_c2o = (\w+)", case))
+    if not _crop_text:
+        raise ValueError(f"{case['id']}: its file has no crop_matrices case")
+    matrix = _crop(_crop_text[0], _found(r"M_c2o = (\w+)", case))
     mask = compose.feather_mask(512, 512)
     white = np.full_like(render, 255)
     return {

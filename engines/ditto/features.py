@@ -46,9 +46,10 @@ def resample(audio: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
 
 
 def num_frames(samples_16k: int) -> int:
-    """Video frames for so many samples at 16 kHz.
+    """Feature rows for so many samples at 16 kHz.
 
-    Upstream's float expression on purpose: at some whole frame counts it rounds up to one more.
+    Upstream's float expression on purpose: at some whole frame counts it rounds up to one more. A video has
+    ceil(25 x seconds) frames: see cut_to_clip.
     """
     return math.ceil(samples_16k / SAMPLE_RATE * FPS)
 
@@ -73,6 +74,12 @@ def encode(audio: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
     frames = num_frames(len(audio))
     front = WINDOW - (PRESENT + FUTURE) * SAMPLES_PER_FRAME
     padded = np.concatenate([np.zeros(front, np.float32), audio, np.zeros(WINDOW, np.float32)])
-    starts = range(0, frames * SAMPLES_PER_FRAME, HOP)
+    # Upstream's float expression again: beyond a minute some windows start one sample early.
+    starts = [int(index * 0.04 * SAMPLE_RATE) for index in range(0, frames, PRESENT)]
     chunks = [encode_chunk(padded[start : start + WINDOW], encoder) for start in starts]
     return np.concatenate(chunks)[:frames]
+
+
+def cut_to_clip(rows: NDArray[np.float32], samples_16k: int) -> NDArray[np.float32]:
+    """Rows for exactly ceil(25 x seconds) frames, without the one that rounding may have added."""
+    return rows[: -(-samples_16k // SAMPLES_PER_FRAME)]

@@ -34,7 +34,9 @@ class OnnxHubert:
         wanted = PROVIDERS[device]
         if wanted not in runtime.get_available_providers():
             raise NotApplicable(self._missing(path, wanted, runtime.get_available_providers()))
-        self.session = runtime.InferenceSession(str(path), options, providers=[wanted])
+        # CUDA's provider computes in TF32 unless told not to; the precision that is attested is fp32.
+        settings = {"use_tf32": "0"} if device == "cuda" else {}
+        self.session = runtime.InferenceSession(str(path), options, providers=[(wanted, settings)])
         # The first provider is the one that runs; it differs when the wanted one failed to start.
         if self.session.get_providers()[0] != wanted:
             raise NotApplicable(self._missing(path, wanted, self.session.get_providers()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,9 +52,8 @@ class Models:
 
     def _set_arithmetic(self) -> None:
         torch.set_num_threads(self.settings.cpu_threads)
-        tf32 = self.settings.precision == "tf32"
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-        torch.backends.cudnn.allow_tf32 = tf32
+        # fp32 means it; the flags hold for the whole process, so all components must agree on them.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def _load(self, network: str) -> nn.Module:
         module = build(network, self.settings.size)
@@ -138,9 +139,22 @@ class Models:
         return np.asarray((picture[0].permute(1, 2, 0) * 255).contiguous().cpu().numpy())
 
     def weights(self) -> str:
-        """ "random", or "checkpoint" and a hash over all files that were loaded."""
-        folder = self.settings.checkpoint
-        if folder is None:
-            return "random"
-        files = [sha256(folder / "models" / name) for name in CHECKPOINT_FILES.values()]
-        return "checkpoint " + hashlib.sha256("".join(files).encode()).hexdigest()[:16]
+        """ "random" or "checkpoint <hash over the files>", and the same for HuBERT where it is another."""
+        folder, hubert = self.settings.checkpoint, self.settings.hubert_file
+        networks = [] if folder is None else [folder / "models" / name for name in CHECKPOINT_FILES.values()]
+        if hubert is None or folder is None:
+            parts = (_origin(networks), _origin([] if hubert is None else [hubert]))
+            return parts[0] if parts[0] == parts[1] else f"{parts[0]} + {parts[1]} hubert"
+        return _origin([*networks, hubert])
+
+
+@cache
+def _digest(path: Path) -> str:
+    return sha256(path)
+
+
+def _origin(files: list[Path]) -> str:
+    if not files:
+        return "random"
+    digests = "".join(_digest(path) for path in files)
+    return "checkpoint " + hashlib.sha256(digests.encode()).hexdigest()[:16]

@@ -71,7 +71,9 @@ class Ditto:
         return [stage(clip) for stage in STAGES]
 
     def _source(self, job: Job) -> Source:
-        """The job's portrait at its size; kept, so that a second job finds it."""
+        """The job's portrait at its size; kept for the next job unless cache_source is false."""
+        if not self.settings.cache_source:
+            return self._read_source(job)
         key = (job.portrait, job.width, job.height)
         if key not in self._sources:
             self._sources[key] = self._read_source(job)

@@ -13,7 +13,7 @@ SEQ_FRAMES = {"full": 80, "tiny": 20}
 _CHOICES = {
     "device": ("cpu", "cuda"),
     "size": ("tiny", "full"),
-    "precision": ("fp32", "tf32", "fp16"),
+    "precision": ("fp32", "fp16"),
     "backend": ("eager",),
     "mode": ("offline", "online"),
 }
@@ -35,6 +35,7 @@ class Settings:
     hubert: str = "auto"
     steps: int = 50
     overlap: int = 10
+    cache_source: bool = True
     smo_k_d: int = 3
     emo: int = 4
     stitching: bool = True

@@ -66,7 +66,9 @@ def crop_matrix(
     low, high = upright.min(axis=0), upright.max(axis=0)
     size = float((high - low).max()) * scale
     centre = middle + (low + high) / 2 @ axes + down * (vy_ratio * size)
-    angle = math.atan2(across[1], across[0]) if rotate else 0.0
+    # As upstream, by acos of a float32, which is coarse for a face that is nearly upright.
+    turn = math.acos(min(1.0, max(-1.0, float(across[0]))))
+    angle = math.copysign(turn, float(across[1])) if rotate else 0.0
     return similarity(centre, size, angle, dsize)
 
 
@@ -98,6 +100,10 @@ def eye_attributes(landmarks: Array) -> tuple[Array, Array]:
     )
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 @dataclass(frozen=True)
 class StoredCrop:
     """What a detector would find, kept beside a portrait as X.json.
@@ -119,19 +125,29 @@ class StoredCrop:
         path = portrait.with_suffix(".json")
         if not path.is_file():
             raise ValueError(
-                f"portrait={portrait}: no stored crop {path.name} beside it; "
+                f"workload.portrait={portrait}: no stored crop {path.name} beside it; "
                 "use media/portrait.png or write its crop as in media/portrait.json"
             )
-        data = json.loads(path.read_text())
         try:
+            data = json.loads(path.read_text())
             return cls(
                 **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
             )
-        except TypeError as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(
-                f"portrait={portrait}: {path.name} does not hold a crop: {error}; "
+                f"workload.portrait={portrait}: {path.name} does not hold a crop: {error}; "
                 "its keys are those of media/portrait.json"
             ) from error
+
+    def __post_init__(self) -> None:
+        for key, count in (("image_px", 2), ("centre_px", 2), ("eye_open", 2), ("eye_ball", 6)):
+            values = getattr(self, key)
+            if not isinstance(values, tuple) or len(values) != count or not all(map(_is_number, values)):
+                raise ValueError(f"{key} must be {count} numbers")
+        if not _is_number(self.size_px) or self.size_px <= 0 or not _is_number(self.angle_deg):
+            raise ValueError("size_px must be a positive number and angle_deg a number")
+        if not all(0 <= at < side for at, side in zip(self.centre_px, self.image_px, strict=True)):
+            raise ValueError("centre_px lies outside of image_px")
 
 
 @dataclass(frozen=True)
@@ -163,12 +179,16 @@ def read_portrait(path: Path, width: int, height: int, max_dim: int, crop_px: in
     """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise ValueError(f"portrait={path}: not a readable image; use media/portrait.png")
+        raise ValueError(f"workload.portrait={path}: not a readable image; use media/portrait.png")
     stored = StoredCrop.beside(path)
     if stored.image_px != (image.shape[1], image.shape[0]):
         raise ValueError(
-            f"portrait={path}: its stored crop is for {stored.image_px}, "
+            f"workload.portrait={path}: its stored crop is for {stored.image_px}, "
             f"the image is {(image.shape[1], image.shape[0])} px; write the crop again"
+        )
+    if max(height, width) > max_dim:
+        raise ValueError(
+            f"workload.resolution={width}x{height}: larger than avatar.max_size={max_dim}; raise that"
         )
     height, width, _ = fit(height, width, max_dim)
     frame, scale, shift = _cover(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), width, height)

@@ -108,7 +108,7 @@ class Features(_Stage):
         if not sum(map(len, self.clip.sound)):
             raise ValueError(f"job {self.clip.job.index}: no audio came; Ditto needs at least one sample")
         audio = features.resample(np.concatenate(self.clip.sound), self.clip.rate)
-        rows = features.encode(audio, self.clip.models.hear)
+        rows = features.cut_to_clip(features.encode(audio, self.clip.models.hear), len(audio))
         yield Piece("features", rows, count=len(rows))
 
 

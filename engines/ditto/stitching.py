@@ -57,7 +57,8 @@ class StitchOptions:
     @property
     def factors(self) -> dict[str, float]:
         """Factor of each driven part."""
-        keys = self.use_d_keys or (IMAGE_KEYS if self.is_image else VIDEO_KEYS)
+        whole = IMAGE_KEYS if self.is_image else VIDEO_KEYS
+        keys = whole if self.use_d_keys is None else self.use_d_keys
         given = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, 1.0)
         return {
             key: factor * (self.scale_ratio if key in SCALED_KEYS else 1) for key, factor in given.items()
@@ -78,9 +79,7 @@ def blink_index(
     index = [0] * frames
     if isinstance(open_frames, int) and open_frames < 0:
         return index
-    fixed = [open_frames] if isinstance(open_frames, int) else list(open_frames)
-    if fixed == [0]:
-        fixed = []
+    fixed = [] if open_frames == 0 else [open_frames] if isinstance(open_frames, int) else list(open_frames)
     chance = rng or random.Random(0)
 
     def open_for(turn: int) -> int:

@@ -73,7 +73,7 @@ def command(*arguments: str) -> list[str]:
     """`python -m harness` on simulated components with one second per phase, without the report."""
     small = [
         "tts=simulated", "avatar=simulated", "limits=quick", "limits.load=1", "limits.stage=1",
-        "~hydra.callbacks.report", "avatar.stages.render.sleep_s=0", "avatar.stages.motion.sleep_s=0.01",
+        "report=false", "avatar.stages.render.sleep_s=0", "avatar.stages.motion.sleep_s=0.01",
     ]  # fmt: skip
     return [sys.executable, "-m", "harness", *small, *arguments]
 

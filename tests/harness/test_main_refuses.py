@@ -24,7 +24,7 @@ WRONG = {
     ("name=../x",): "name=../x: a folder name of letters",
     ("+avatar.novel=1",): "+avatar.novel: only +sweep=NAME",
     ("executor.workers=1,0",): "executor.workers=0: must be at least 1",
-    ("fault.kind=hang", *BROKEN): "fault.worker=1: workers count from 0 to 0 here",
+    ("fault.kind=hang", *BROKEN): "fault.component=avatar, fault.worker=1, fault.job=null: strikes nowhere",
     ("workload.seed=[1",): "",
 }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from harness import gpu, settings
 from harness.settings import SettingError
-from tests.harness.conf import planned
+from tests.harness.conf import composed, planned
 from tests.harness.points import ROOT
 
 
@@ -23,7 +24,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("device=gpu", "device=gpu: choose from cpu, cuda"),
         ("size=huge", "size=huge: choose from tiny, full"),
         ("timing=never", "timing=never: choose from events, sync"),
-        ("force=no", "force=no: choose from True, False"),
+        ("force=no", "force=no: choose from true, false"),
         ("repeats=0", "repeats=0: must be at least 1"),
         ("repeats=1.5", "repeats=1.5: must be a whole number"),
         ("repeats=true", "repeats=True: must be a whole number"),
@@ -58,8 +59,8 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("fault.job=-1", "fault.job=-1: must be at least 0"),
         ("fault.phase=sleep", "fault.phase=sleep: choose from load, warm_up, stage"),
         ("+limits.stages.avatar.motion=soon", "limits.stages.avatar.motion=soon: must be a number"),
-        ("+limits.stages.avatar.moton=5", "limits.stages.avatar.moton=5: there is no such stage; choose "),
-        ("+limits.stages.actor.motion=5", "limits.stages.actor.motion=5: there is no such stage; choose "),
+        ("+limits.stages.avatar.moton=5", "limits.stages.avatar.moton: there is no such stage; choose "),
+        ("+limits.stages.actor.motion=5", "limits.stages.actor.motion: there is no such stage; choose "),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_in_one_line(override: str, words: str) -> None:
@@ -78,12 +79,12 @@ def test_a_wrong_value_is_told_in_one_line(override: str, words: str) -> None:
             ["fault.component=avatar", "fault.stage=warp"],
             "fault.stage=warp: choose from motion, render, write",
         ),
-        (["fault.component=avatar", "fault.job=4"], "fault.job=4: jobs count from 0 to 3 here"),
+        (["fault.component=avatar", "fault.job=4"], "fault.job=4: strikes nowhere"),
     ],
 )
 def test_a_fault_that_could_strike_nowhere_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(SettingError, match=words):
-        planned("fault.kind=hang", *overrides)
+        settings.check_sweep([planned("fault.kind=hang", *overrides)])
 
 
 def test_a_long_value_is_shortened() -> None:
@@ -143,8 +144,34 @@ def test_a_fault_on_a_worker_that_no_point_has_is_a_wrong_setting() -> None:
     one = planned("fault.kind=hang", "fault.component=avatar", "fault.worker=1")
     two = replace(one, point=replace(one.point, executor={"name": "threads", "workers": 2}))
     settings.check_sweep([one, two])
-    with pytest.raises(SettingError, match=r"fault\.worker=1: workers count from 0 to 0 here"):
+    with pytest.raises(SettingError, match=r"fault\.worker=1, fault\.job=null: strikes nowhere; workers"):
         settings.check_sweep([one])
+
+
+def test_a_fault_on_one_worker_of_a_component_that_all_share_is_a_wrong_setting() -> None:
+    shared = planned("executor=threads", "fault.kind=hang", "fault.component=tts", "fault.worker=0")
+    with pytest.raises(SettingError, match=r"a shared component is -1"):
+        settings.check_sweep([shared])
+    settings.check_sweep(
+        [planned("executor=threads", "fault.kind=hang", "fault.component=tts", "fault.worker=-1")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("avatar.weights={here}", "has no models/appearance_extractor.pth"),
+        ("tts.weights={here}", "has no config.json"),
+        ("workload.voice={here}", "is not a file"),
+        ("workload.portrait={here}/face.png", "has no face.json beside it"),
+    ],
+)
+def test_a_path_without_what_belongs_to_it_is_a_wrong_setting(
+    override: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "face.png").touch()
+    with pytest.raises(SettingError, match=words):
+        settings.read(composed(override.format(here=tmp_path)))
 
 
 @pytest.mark.parametrize("key", ["avatar.stepz", "tts.new", "nonsense", "hydra.run.dir"])

@@ -1,14 +1,12 @@
-"""python -m reports RUN and the callback: files, printed path, exit codes."""
+"""python -m reports RUN: files, printed path, exit codes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from reports.__main__ import main
-from reports.callback import WriteReport
 from tests.data.make_runs import measured, point, save
 
 
@@ -46,7 +44,7 @@ def test_an_empty_run_says_how_to_measure(here: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"schema": 99}', "[]", '{"schema": 1, "surprise": 2}'])
-def test_a_damaged_result_is_named_on_one_line(
+def test_a_run_of_one_damaged_result_is_one_line_and_exit_code_2(
     damage: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file,) = (here / "runs" / "first").glob("*/*/result.json")
@@ -66,14 +64,15 @@ def test_a_damaged_table_of_spans_is_named_on_one_line(
     assert "spans.parquet" in line
 
 
-def test_a_sweep_ends_with_its_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    WriteReport().on_multirun_end(OmegaConf.create({"name": "first"}))
-    assert capsys.readouterr().out == "report: runs/first/report.html\n"
-    assert (here / "runs" / "first" / "report.html").is_file()
-
-
-def test_a_sweep_that_stored_nothing_ends_without_a_traceback(
+def test_one_damaged_result_does_not_take_the_report_of_the_others_away(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    WriteReport().on_multirun_end(OmegaConf.create({"name": "nothing"}))
-    assert "no report" in capsys.readouterr().err
+    save(here / "runs" / "first", [measured(point("processes", 4))])
+    damaged = sorted((here / "runs" / "first").glob("*/*/result.json"))[0]
+    damaged.write_text("{")
+    assert main(["first"]) == 1
+    said = capsys.readouterr()
+    assert str(damaged.relative_to(here)) in said.err
+    page = (here / "runs" / "first" / "report.html").read_text()
+    assert "1 stored results could not be read" in page
+    assert damaged.parts[-3] in page

@@ -38,3 +38,11 @@ def test_a_clip_shorter_than_a_window_asks_the_encoder_once():
     assert [len(chunk) for chunk in calls] == [6480]
     # 50 Hz rows 6 and 7 belong to the first of the five present frames
     np.testing.assert_array_equal(rows, np.full((1, 1024), 6.5, np.float32))
+
+
+@pytest.mark.parametrize(("tokens", "frames"), [(193, 224), (379, 440), (386, 448), (30, 35)])
+def test_a_clip_of_whole_frames_gets_no_frame_more_by_rounding(tokens, frames):
+    """XTTS says n tokens in floor(4 n 24000 / 22050) blocks of 256 samples at 24 kHz: 8.96 s are 224."""
+    samples_16k = -(-(4 * tokens * 24_000 // 22_050) * 256 * 16_000 // 24_000)
+    rows = np.zeros((features.num_frames(samples_16k), 1), np.float32)
+    assert len(features.cut_to_clip(rows, samples_16k)) == frames

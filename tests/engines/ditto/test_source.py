@@ -13,6 +13,12 @@ from engines.ditto import source
 
 PORTRAIT = Path(__file__).parents[3] / "media" / "portrait.png"
 
+# A stored crop as a user writes it.
+WHOLE = (
+    '{"image_px": [100, 100], "centre_px": [50.0, 50.0], "size_px": 80.0, "angle_deg": 0.0, '
+    '"eye_open": [0.3, 0.3], "eye_ball": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]}'
+)
+
 
 def marked(folder, width=400, height=600, angle=0.0):
     """A black picture with a red, a green and a blue dot along the face's down axis, and its crop."""
@@ -68,11 +74,33 @@ def test_a_wider_portrait_loses_its_sides_equally(tmp_path):
 
 @pytest.mark.parametrize(
     ("size", "max_dim", "frame"),
-    [((384, 579), 1920, (578, 384)), ((1432, 1920), 960, (960, 716)), ((180, 240), 1920, (240, 180))],
+    [((384, 579), 1920, (578, 384)), ((180, 240), 1920, (240, 180))],
 )
-def test_sides_are_even_and_at_most_the_longest_allowed(size, max_dim, frame):
+def test_sides_are_cut_to_even_numbers(size, max_dim, frame):
     portrait = source.read_portrait(PORTRAIT, *size, max_dim=max_dim, crop_px=64)
     assert portrait.frame.shape[:2] == frame
+
+
+def test_a_size_above_the_longest_allowed_is_refused_and_not_shrunk_without_a_word():
+    with pytest.raises(ValueError, match=r"workload.resolution=1432x1920: larger than avatar.max_size=960"):
+        source.read_portrait(PORTRAIT, 1432, 1920, max_dim=960, crop_px=64)
+
+
+@pytest.mark.parametrize(
+    "crop",
+    ["", "[]", '{"size_px": 1}', WHOLE.replace("80.0", "0"), WHOLE.replace("80.0", '"big"')],
+)
+def test_a_crop_that_is_none_is_named_with_its_file(tmp_path, crop):
+    portrait = tmp_path / "face.png"
+    portrait.with_suffix(".json").write_text(crop)
+    with pytest.raises(ValueError, match=r"face.png: face.json does not hold a crop"):
+        source.StoredCrop.beside(portrait)
+
+
+def test_a_whole_crop_is_read(tmp_path):
+    portrait = tmp_path / "face.png"
+    portrait.with_suffix(".json").write_text(WHOLE)
+    assert source.StoredCrop.beside(portrait).size_px == 80.0
 
 
 def test_the_shipped_portrait_has_its_face_in_the_crop():
