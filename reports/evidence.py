@@ -61,7 +61,7 @@ def _detection(evidence: Mapping[str, Any]) -> str:
         return "at its end"
     limit, limit_s = (
         evidence.get("limit", "its deadline"),
-        evidence.get("limit_s", evidence.get("deadline_s")),
+        evidence.get("limit_s"),
     )
     return f"{num(late)} s past {limit}" + (f" = {num(limit_s)} s" if limit_s is not None else "")
 

@@ -240,9 +240,12 @@ def _arrays(tensors: Mapping[str, Tensor]) -> Arrays:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """The file as it is: meta and cases. Its pipeline cases may refer to each other from then on."""
+    """The file: meta and cases. A put-back case also gets the text of the crop case that it refers to."""
     content = json.loads(Path(path).read_text(encoding="utf-8"))
-    golden_pipeline.use_file(content["cases"])
+    crops = [case["what"] for case in content["cases"] if "/pipe/crop_matrices" in case["id"]]
+    for case in content["cases"]:
+        if "/pipe/putback" in case["id"] and crops:
+            case["crop_text"] = crops[0]
     return content
 
 

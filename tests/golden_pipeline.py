@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,13 +25,6 @@ Arrays = dict[str, np.ndarray]
 _RESIZED = ((1432, 1432), (579, 384), (2160, 3840), (1920, 1279), (768, 768))
 # (frames of a blink, frames between blinks) of the reference's two rows.
 _BLINKS = {"a": (15, [20, 60]), "b": (5, 7)}
-# A put-back case takes its matrix from the crop case of the same file: the text of that case.
-_crop_text: list[str] = []
-
-
-def use_file(cases: Sequence[Case]) -> None:
-    """Remember of a file's cases what its other cases refer to."""
-    _crop_text[:] = [case["what"] for case in cases if "/pipe/crop_matrices" in case["id"]]
 
 
 def run_pipeline_case(case: Case, inputs: Arrays) -> Arrays:
@@ -203,9 +196,7 @@ def _putback(case: Case, inputs: Arrays) -> Arrays:
     frame = (127.5 + 127.5 * wave).astype(np.uint8)
     y, x, c = np.meshgrid(np.arange(512), np.arange(512), np.arange(channels), indexing="ij")
     render = (127.5 + 127.5 * np.cos(2 * np.pi * (x / 512 - (c + 1) * y / 512))).astype(np.float32)
-    if not _crop_text:
-        raise ValueError(f"{case['id']}: its file has no crop_matrices case")
-    matrix = _crop(_crop_text[0], _found(r"M_c2o = (\w+)", case))
+    matrix = _crop(case["crop_text"], _found(r"M_c2o = (\w+)", case))
     mask = compose.feather_mask(512, 512)
     white = np.full_like(render, 255)
     return {
