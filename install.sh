@@ -8,7 +8,8 @@ venv=${VENV:-.venv}
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   { echo "install.sh: $python is older than 3.11; name another: PYTHON=/usr/bin/python3.11 make" >&2; exit 2; }
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+# An environment without pip is what an earlier run left that failed for the reason below.
+"$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear "$venv" ||
   { echo "install.sh: python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 2; }
 
 pip() { "$venv/bin/python" -m pip "$@" --disable-pip-version-check --quiet; }

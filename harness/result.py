@@ -104,7 +104,7 @@ class PointResult:
     duration_s    the whole point: spawn, loads, warm-ups, jobs, shutdown
     attestation   per worker and component what really ran, as the engine read it back
     environment   machine, GPU, driver, versions, commit
-    evidence      of a breach: limit, limit_s, detected_after_s, excerpt, processes, survivors, vram_leak_mib, …
+    evidence      of a breach: limit, limit_s, detected_after_s, excerpt, processes, survivors, …
     overhead      what measuring cost: harness_cpu_s (supervisor and sampler), child_cpu_s
     """
 

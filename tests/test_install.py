@@ -35,6 +35,20 @@ def test_an_old_python_is_refused_in_one_line_that_names_the_remedy(tmp_path: Pa
     assert not (tmp_path / "venv").exists()
 
 
+def test_an_environment_without_pip_is_made_anew(tmp_path: Path) -> None:
+    """What is left where python3-venv was missing: the remedy is then to install that and to call make again."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to("/bin/false")
+    asked = tmp_path / "python3"
+    asked.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n[ "$1" = -c ]\n')
+    asked.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(asked), "VENV": str(venv)}
+    run = subprocess.run(["bash", "install.sh"], cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert run.returncode == 2
+    assert f"-m venv --clear {venv}" in (tmp_path / "asked").read_text()
+
+
 def test_constraints_pin_torch_without_a_build_so_that_cpu_and_cuda_machines_both_find_it() -> None:
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
     assert re.fullmatch(r"\d+\.\d+\.\d+", pins["torch"])
