@@ -36,7 +36,7 @@ def test_an_old_python_is_refused_in_one_line_that_names_the_remedy(tmp_path: Pa
 
 
 def test_an_environment_without_pip_is_made_anew(tmp_path: Path) -> None:
-    """What is left where python3-venv was missing: the remedy is then to install that and to call make again."""
+    """Such a one is left where python3-venv was missing; with that installed, make must work."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to("/bin/false")
