@@ -85,7 +85,7 @@ def lines(
             axes.plot(ends, ends, color=_INK, linestyle=(0, (2, 3)), linewidth=1, label="ideal")
         for index, line in enumerate(series):
             _draw_line(axes, line, index)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         for x, words in _by_x(misses).items():
             _write(axes, f"\u00d7 {words}", (x + 0.1, 0), (0, 5), rotation=90, va="bottom")
         axes.set_xticks(ticks)

@@ -102,7 +102,7 @@ def _full_row(point: PointRows, names: list[str]) -> list[str | Cell]:
 def speedup(table: Table) -> Section | None:
     """Throughput over the measured baseline, by workers; the dotted line is perfect scaling."""
     lines, misses = lines_of(table, PointRows.speedup)
-    if sum(len(line.x) for line in lines) < 2:
+    if not over_workers(lines):
         return None
     shown = highest(lines)
     best = max((y, x, line.label) for line in shown for x, y in zip(line.x, line.y, strict=True))
@@ -120,6 +120,11 @@ def speedup(table: Table) -> Section | None:
             Text(f"Drawn: {len(shown)} of {len(lines)} series; the table of points has all.", "note")
         )
     return Section("speedup", "Speed-up", tuple(blocks))
+
+
+def over_workers(lines: Sequence[figures.Line]) -> bool:
+    """Whether there is more than one worker count to draw a curve over."""
+    return len({x for line in lines for x in line.x}) > 1
 
 
 def lines_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.metrics import METRICS
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Section, grid, num, short
-from reports.performance import MOST_BARS, highest, lines_of, tone
+from reports.performance import MOST_BARS, highest, lines_of, over_workers, tone
 from reports.points import Estimate, PointRows, in_order
 from reports.tables import Table
 
@@ -19,7 +19,8 @@ def memory(table: Table) -> Section | None:
     shown = [name for name in names if any(point.numbers(name) for point in table.points)]
     if not shown:
         return None
-    drawn: list[Block] = [_memory_figure(table, name, words[name]) for name in shown if name in words]
+    figured = [_memory_figure(table, name, words[name]) for name in shown if name in words]
+    drawn: list[Block] = [figure for figure in figured if figure]
     heads = ["point", "outcome", *(_head(name) for name in shown), "added by loads"]
     rows: list[list[str | Cell]] = [
         [p.label, Cell(p.outcome_text(), tone(p)), *(short(p.estimate(n)) for n in shown), _loads(p)]
@@ -30,11 +31,13 @@ def memory(table: Table) -> Section | None:
     return Section("memory", "Memory", (*drawn, grid("|".join(heads), rows, caption)))
 
 
-def _memory_figure(table: Table, metric: str, word: str) -> Figure:
+def _memory_figure(table: Table, metric: str, word: str) -> Figure | None:
     def peak(point: PointRows) -> Estimate | None:
         return point.estimate(metric)
 
     lines = highest(lines_of(table, peak)[0])
+    if not over_workers(lines):
+        return None
     most = max((y, x, line.label) for line in lines for x, y in zip(line.x, line.y, strict=True))
     alt = f"Peak {word} by workers; most {num(most[0])} MiB with {most[2]} x{most[1]}."
     return Figure(figures.lines(metric, alt, lines, ("workers", f"peak {word}, MiB")), alt)

@@ -174,3 +174,10 @@ def test_many_points_draw_only_what_a_figure_can_hold(workers: int) -> None:
     runs = [measured(point("threads", workers, avatar__steps=n)) for n in range(14)]
     page = Page(page_of(runs))
     assert "The 12 fastest of 14 ok points." in page.text
+
+
+def test_a_single_worker_count_is_a_table_and_no_curve() -> None:
+    page = page_of([measured(point("sequential", 1)), measured(point("sequential", 1, avatar__steps=10))])
+    assert "Speed-up by workers" not in page
+    assert "by workers; most" not in page
+    assert "peak rss" in page
