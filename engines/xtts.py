@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +16,9 @@ import transformers
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from engines.checkpoint import sha256
 from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
-from engines.cuda_timer import DeviceTimer as CudaTimer
+from engines.cuda import CudaTimer, peaks_mib
 from engines.xtts_settings import Settings
 from engines.xtts_voice import REFERENCE_RATE, read_clip, reference
 from engines.xtts_weights import checkpoint_network, random_network
@@ -263,15 +263,10 @@ class Xtts:
         """Read here and not in load, whose time is measured: the released file has 1.87 GB."""
         if self.settings.weights == "random":
             return "random"
-        return f"checkpoint sha256:{_digest(Path(self.settings.weights) / 'model.pth')}"
+        return f"checkpoint sha256:{sha256(Path(self.settings.weights) / 'model.pth')}"
 
     def memory(self) -> Mapping[str, float]:
-        if self.settings.device != "cuda":
-            return {}
-        return {
-            "torch_allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
-            "torch_reserved_mib": torch.cuda.max_memory_reserved() / 2**20,
-        }
+        return peaks_mib(self.settings.device)
 
 
 def _facts(modules: Sequence[torch.nn.Module]) -> dict[str, str]:
@@ -282,12 +277,3 @@ def _facts(modules: Sequence[torch.nn.Module]) -> dict[str, str]:
         "dtype": "+".join(sorted({str(p.dtype).removeprefix("torch.") for p in weights})),
         "device": "+".join(sorted({str(p.device) for p in weights})),
     }
-
-
-@functools.cache
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ class Planned:
     force: bool
     price_usd_per_h: float | None
     not_applicable: str = ""
-    stages: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of each component
     shared: Sequence[str] = ()  # components that the executor loads once, as worker -1
 
     def can_strike(self) -> bool:
@@ -93,7 +92,6 @@ def read(config: DictConfig) -> Planned:
         data["force"],
         data["price_usd_per_h"],
         next(_impossible(data), ""),
-        stages,
         data["executor"].get("shared", ()),
     )
 

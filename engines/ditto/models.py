@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engines.checkpoint import sha256
 from engines.contract import NotApplicable
 from engines.ditto.diffusion import draw_noise, sample, step_table
 from engines.ditto.fusion import MOTION_DIM, Info
@@ -21,7 +21,7 @@ from engines.ditto.hubert_onnx import OnnxHubert
 from engines.ditto.networks import build
 from engines.ditto.networks.lmdm import ContextEncoder, GuidedStep
 from engines.ditto.settings import Settings
-from engines.ditto.weights import CHECKPOINT_FILES, load_checkpoint, random_weights, sha256
+from engines.ditto.weights import CHECKPOINT_FILES, load_checkpoint, random_weights
 
 Array = NDArray[np.float32]
 
@@ -148,13 +148,8 @@ class Models:
         return _origin([*networks, hubert])
 
 
-@cache
-def _digest(path: Path) -> str:
-    return sha256(path)
-
-
 def _origin(files: list[Path]) -> str:
     if not files:
         return "random"
-    digests = "".join(_digest(path) for path in files)
+    digests = "".join(sha256(path) for path in files)
     return "checkpoint " + hashlib.sha256(digests.encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from engines.contract import DeviceTimer, Job, Piece, Stage
-from engines.cuda_timer import DeviceTimer as CudaTimer
+from engines.cuda import CudaTimer, peaks_mib
 from engines.ditto import features
 from engines.ditto.compose import PutBack, feather_mask
 from engines.ditto.hubert_onnx import OnnxHubert
@@ -130,12 +130,7 @@ class Ditto:
         return stages
 
     def memory(self) -> Mapping[str, float]:
-        if self.settings.device != "cuda":
-            return {}
-        return {
-            "torch_allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
-            "torch_reserved_mib": torch.cuda.max_memory_reserved() / 2**20,
-        }
+        return peaks_mib(self.settings.device)
 
 
 def _versions(models: Models) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import pickle
 import warnings
@@ -146,12 +145,3 @@ def _shape(tensor: Tensor | None) -> str:
 
 def _remedy(network: str) -> str:
     return f"{network} needs the released {CHECKPOINT_FILES[network]} (size=full)"
-
-
-def sha256(path: str | Path) -> str:
-    """Hex digest of a file's bytes, to say which checkpoint ran."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from engines.checkpoint import sha256
 from engines.ditto.networks import NETWORKS, build
-from engines.ditto.weights import CHECKPOINT_FILES, load_checkpoint, random_weights, sha256
+from engines.ditto.weights import CHECKPOINT_FILES, load_checkpoint, random_weights
 from tests import recipe
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "golden.json").read_text())["cases"]

@@ -1,11 +1,11 @@
-"""Time stamps on the current CUDA stream, read back after the work instead of waiting for each stage."""
+"""What components on a GPU share: time stamps on the CUDA stream, and torch's peaks of memory."""
 
 from __future__ import annotations
 
 import torch
 
 
-class DeviceTimer:
+class CudaTimer:
     """Events on the calling thread's current stream; see engines.contract.DeviceTimer."""
 
     def mark(self) -> torch.cuda.Event:
@@ -19,3 +19,13 @@ class DeviceTimer:
 
     def synchronize(self) -> None:
         torch.cuda.synchronize()
+
+
+def peaks_mib(device: str) -> dict[str, float]:
+    """This process's peaks as torch counts them, in MiB; {} where `device` is not cuda."""
+    if device != "cuda":
+        return {}
+    return {
+        "torch_allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
+        "torch_reserved_mib": torch.cuda.max_memory_reserved() / 2**20,
+    }
