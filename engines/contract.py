@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class NotApplicable(Exception):
@@ -97,10 +97,50 @@ class Component(Protocol):
         """What really runs, read back from the loaded objects.
 
         Keys: weights ("random" or "checkpoint <hash>"), device, size, parameters (count),
-        stages {name: {backend, dtype, device}}, versions {package: version}. Plain JSON data.
+        stages {name: {backend, dtype, device}}, versions {package: version}, and `ran`: for keys of the
+        component's file in conf/, the values that are in force. Whatever differs there from what was asked
+        makes the point invalid; so `ran` is read from models, sessions and encoders, not from the settings.
+        Plain JSON data.
         """
         ...
 
     def memory(self) -> Mapping[str, float]:
         """Peaks that only the process knows, in MiB: torch_allocated_mib, torch_reserved_mib, or {}."""
+        ...
+
+
+class Watch(Protocol):
+    """Takes the spans of work that a component does in threads of its own, where no executor sees it."""
+
+    def begin(self, stage: str, job: int) -> int:
+        """Open a span of a stage; the number is for end."""
+        ...
+
+    def end(self, span: int, count: int = 0) -> None: ...
+
+    def raised(self, span: int) -> None:
+        """Leave a span open as the place where an exception passed."""
+        ...
+
+    def mark(self, kind: str, job: int, count: int = 1) -> None:
+        """A piece of this kind (audio, frame) is there."""
+        ...
+
+
+@runtime_checkable
+class SelfTimed(Protocol):
+    """A component that reports spans itself; `watch` is called once, before load."""
+
+    def watch(self, spans: Watch) -> None: ...
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A component that can say what it is at, from another thread, while a job is stuck in it."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Queue sizes, events, hidden exceptions: plain JSON data, without waiting for any lock.
+
+        `named`, where there, is one sentence that names a known incident.
+        """
         ...

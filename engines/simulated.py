@@ -45,13 +45,20 @@ class Simulated:
     def stages(self, job: Job) -> Sequence[SimulatedStage]:
         names = list(self.work)
         return [
-            SimulatedStage(name, self.role, job, self.work[name], name == names[0], name == names[-1])
-            for name in names
+            SimulatedStage(name, self.role, job, self.work[name], place, len(names))
+            for place, name in enumerate(names)
         ]
 
     def attest(self) -> Mapping[str, Any]:
         stages = {name: {"backend": "simulated", "dtype": "none", "device": "cpu"} for name in self.work}
-        return {"weights": "none", "device": "cpu", "size": "simulated", "stages": stages, "parameters": 0}
+        return {
+            "weights": "none",
+            "device": "cpu",
+            "size": "simulated",
+            "stages": stages,
+            "parameters": 0,
+            "ran": {},
+        }
 
     def memory(self) -> Mapping[str, float]:
         return {}
@@ -63,14 +70,16 @@ class SimulatedStage:
     timer = None
 
     def __init__(
-        self, name: str, role: str, job: Job, work: Mapping[str, Any], first: bool, last: bool
+        self, name: str, role: str, job: Job, work: Mapping[str, Any], place: int, num_stages: int
     ) -> None:
         self.name = name
         self._role = role
         self._job = job
         self._work = work
-        self._first = first
-        self._last = last
+        self._first = place == 0
+        self._last = place == num_stages - 1
+        # What comes before the stage that finishes frames is no frame yet.
+        self._makes = "frame" if place >= num_stages - 2 else "motion"
         self._audio_s = 0.0
         self._frames = 0
         self._held: list[bytearray] = []
@@ -81,7 +90,7 @@ class SimulatedStage:
         if self._role == "tts":
             self._do()
             yield self._speech() if self._last else piece
-        elif piece.kind == "frame":
+        elif piece.kind in ("motion", "frame"):
             yield from self._frame(piece)
         elif not self._first:
             yield piece  # audio passes through to the writer at the end
@@ -101,14 +110,14 @@ class SimulatedStage:
             self._do()
         num_frames = math.ceil(self._audio_s * FRAMES_PER_S - 1e-9)
         for index in range(num_frames):
-            yield from self._frame(Piece("frame", index))
+            yield from self._frame(Piece("motion", index))
 
     def _frame(self, piece: Piece) -> Iterator[Piece]:
         if self._work.get("per") == "frame":
             self._do()
         self._frames += 1
         if not self._last:
-            yield piece
+            yield Piece(self._makes, piece.data)
 
     def _seconds(self) -> float:
         return self._audio_s or self._frames / FRAMES_PER_S

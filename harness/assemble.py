@@ -25,7 +25,10 @@ def jobs(spans: Sequence[Span], events: Iterable[Mapping[str, Any]], folder: Pat
         return ()
     produced = {event["job"]: event for event in events if event["event"] == "job"}
     ended = [span for span in spans if span.phase == "job" and span.end_ns and span.job in produced]
-    moments = {(span.stage, span.worker, span.job): span.start_ns for span in spans if span.phase == "mark"}
+    moments: dict[tuple[str, int, int], int] = {}
+    for span in spans:  # by start
+        if span.phase == "mark":
+            moments.setdefault((span.stage, span.worker, span.job), span.start_ns)
     found = [_job(span, produced[span.job], moments, submit, folder) for span in ended]
     return tuple(sorted(found, key=lambda job: job.job))
 
@@ -46,8 +49,8 @@ def _job(
         end_s=(span.end_ns - submit) / 1e9,
         media_s=float(video["audio_s"]),
         frames=int(video["frames"]),
-        first_audio_s=_since(span, moments, "first_audio"),
-        first_frame_s=_since(span, moments, "first_frame"),
+        first_audio_s=_since(span, moments, "audio"),
+        first_frame_s=_since(span, moments, "frame"),
         output=str(path.relative_to(folder)) if path and path.is_relative_to(folder) else "",
         sha256=digest,
         valid=not problem,

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from engines import faults
-from engines.contract import Component, Job, NotApplicable
+from engines.contract import Component, Inspectable, Job, NotApplicable, SelfTimed
+from harness import witness
 from harness.executors.job import SHARED, WorkerDied
 from harness.point import Point
 from harness.recorder import Recorder
@@ -44,6 +45,27 @@ class Events:
         os.write(self._file, line.encode() + b"\n")
 
 
+class Spans:
+    """engines.contract.Watch for one component of one worker."""
+
+    def __init__(self, recorder: Recorder, component: str, worker: int) -> None:
+        self._recorder = recorder
+        self._component = component
+        self._worker = worker
+
+    def begin(self, stage: str, job: int) -> int:
+        return self._recorder.begin("stage", self._recorder.name(self._component, stage), self._worker, job)
+
+    def end(self, span: int, count: int = 0) -> None:
+        self._recorder.end(span, count)
+
+    def raised(self, span: int) -> None:
+        self._recorder.raised(span)
+
+    def mark(self, kind: str, job: int, count: int = 1) -> None:
+        self._recorder.mark(kind, self._worker, job, count)
+
+
 class Builder:
     """Imports, constructs, loads and warms up components, each step in its own span."""
 
@@ -54,6 +76,7 @@ class Builder:
         self._events = events
         self.names = list(point.components())
         self.built: list[tuple[str, int, Component]] = []
+        self._inspectable: list[tuple[str, int, Inspectable]] = []
 
     def __call__(self, name: str, worker: int) -> Component:
         config = dict(self._point.components()[name])
@@ -61,6 +84,10 @@ class Builder:
         config.pop("python", None)  # the interpreter that runs this: the supervisor has read it
         with self._recorder.span("import", name, "", worker):
             made = getattr(importlib.import_module(module), attribute)(**config)
+        if isinstance(made, SelfTimed):
+            made.watch(Spans(self._recorder, name, worker))
+        if isinstance(made, Inspectable):
+            self._inspectable.append((name, worker, made))
         component = faults.wrap(made, name, worker, self._point.fault)
         before = resident_mib()
         with self._recorder.span("load", name, "", worker):
@@ -77,6 +104,12 @@ class Builder:
         """The first job with an output of its own: workers warm up at the same time."""
         output = Path(self._jobs[0].output).with_name(f"warm_up-{name}-{os.getpid()}-{worker}.mp4")
         return replace(self._jobs[0], output=str(output))
+
+    def report_state(self) -> None:
+        """What each component that can be asked is at; called by the witness and after a failure."""
+        for name, worker, component in self._inspectable:
+            self._events("state", component=name, worker=worker, **component.state())
+        self._events("witness")
 
     def report_end(self) -> None:
         """Peaks, and once more what runs: a component that was loaded later may have changed it for all."""
@@ -124,23 +157,27 @@ def _has_checkpoint(tts: Mapping[str, Any]) -> bool:
 
 
 def prepare_process(folder: Path) -> None:
-    """Die with the parent, let py-spy look in without root, print stacks on SIGUSR1 as the last resort."""
+    """Die with the parent, let py-spy look in without root, print stacks on SIGUSR1 as the last resort, and
+    answer on SIGUSR2 what the components are at.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(_PR_SET_PTRACER_ANY))
     faulthandler.enable()
     stacks = (folder / f"faulthandler-{os.getpid()}.txt").open("w")
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+    witness.prepare()
 
 
 def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> None:
     """Run the point's executor, or one worker of it, to the end."""
     prepare_process(folder)
     point = Point.load(folder / "point.json")
-    recorder = Recorder(folder)
     events = Events(folder)
     jobs = jobs_of(point, folder)
+    recorder = Recorder(folder)
     build = Builder(point, jobs, recorder, events)
+    witness.start(build.report_state)
 
     def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
         events("job", job=job.index, worker=worker, **video)
@@ -162,7 +199,10 @@ def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> Non
     except BaseException as error:  # noqa: BLE001 - whatever it is, it must be told before this process ends
         traceback.print_exc()
         events("failure", **_described(error), worker=worker)
-        _leave(1)
+        try:
+            build.report_state()
+        finally:
+            _leave(1)
     recorder.begin("shutdown", recorder.name("", ""), SHARED if worker is None else worker)
     events("done", worker=worker)
 

@@ -85,9 +85,9 @@ class Recorder:
         at = _SLOTS_AT + (slot & _SEGMENT_SLOTS - 1) * _SLOT.size
         _GPU.pack_into(self._maps[slot >> _SEGMENT_BITS], at + _GPU_AT, gpu_ns)
 
-    def mark(self, what: str, worker: int = -1, job: int = -1) -> None:
-        """Record a moment: submit, first_audio, first_frame."""
-        self.end(self.begin("mark", self.name("", what), worker, job))
+    def mark(self, what: str, worker: int = -1, job: int = -1, count: int = 0) -> None:
+        """Record a moment: submit, or a piece that is there (audio with its samples, frame)."""
+        self.end(self.begin("mark", self.name("", what), worker, job), count)
 
     def raised(self, slot: int) -> None:
         """Leave the span open for ever, marked as the place where an exception passed."""
@@ -165,7 +165,7 @@ class _Segment:
         component, stage = names(self.pid, name)
         span = Span(self.pid, PHASES[phase], component, stage, worker, job, count, start, end, gpu)
         self.last_sign_ns = max(self.last_sign_ns, start, end)
-        if span.phase == "mark" and stage == "first_frame":
+        if span.phase == "mark" and stage == "frame":
             self.first_frames.add((worker, job))
         if end:
             self.unfinished.pop(slot, None)
@@ -211,6 +211,11 @@ class Reader:
     def first_frames(self) -> set[tuple[int, int]]:
         """(worker, job) whose first frame is there."""
         return set().union(*(segment.first_frames for segment in self._segments.values()))
+
+    @property
+    def pids(self) -> set[int]:
+        """The processes that have written so far."""
+        return {segment.pid for segment in self._segments.values()}
 
     def poll(self) -> None:
         """Take in what is new since the last call."""

@@ -6,6 +6,7 @@ engine, and a wrong value is told before anything is loaded.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from harness.point import Point, flatten
 JOBS_PER_WORKER = 4
 
 GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
-_NOT_MEASURED = ("rules", "impossible", "stage_names", "shared")
+_NOT_MEASURED = ("rules", "impossible", "stage_names", "shared", "check")
 
 
 class SettingError(ValueError):
@@ -74,6 +75,8 @@ def read(config: DictConfig) -> Planned:
     for group in GROUPS:
         _check_rules(f"{group}.", data[group], data[group])
     _check_device(data)
+    for group in GROUPS:
+        _run_check(data[group], data)
     workload = _checked_workload(data)
     point = Point(
         **{group: _measured(data[group]) for group in GROUPS if group != "workload"},
@@ -146,6 +149,17 @@ def _check_rules(prefix: str, group: Mapping[str, Any], values: Mapping[str, Any
             raise SettingError(f"{prefix}{key}={_short(value)}: {complaint}{hint}")
 
 
+def _run_check(group: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Let the group's own `check` (module.function, light to import) look at files and other groups."""
+    if "check" not in group:
+        return
+    module, _, function = group["check"].rpartition(".")
+    try:
+        getattr(importlib.import_module(module), function)(data)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+
+
 def _short(value: Any) -> str:
     text = "null" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -198,10 +212,15 @@ def _checked_stage_limits(point: Point, stages: Mapping[str, Sequence[str]]) -> 
 
 
 def _impossible(data: Mapping[str, Any]) -> Iterator[str]:
-    """Why a combination cannot be run; the words stand in conf/."""
+    """Why a combination cannot be run; the words stand in conf/. A key with a dot is one of another group."""
+    flat = dict(flatten(data))
     for group in GROUPS:
         for rule in data[group].get("impossible", ()):
-            conditions = {key: wanted for key, wanted in rule.items() if key != "because"}
-            if all(rules.matches(data[group][key], wanted) for key, wanted in conditions.items()):
-                named = ", ".join(f"{group}.{key}={data[group][key]}" for key in conditions)
+            conditions = {
+                key if "." in key else f"{group}.{key}": wanted
+                for key, wanted in rule.items()
+                if key != "because"
+            }
+            if all(rules.matches(flat.get(key), wanted) for key, wanted in conditions.items()):
+                named = ", ".join(f"{key}={flat[key]}" for key in conditions)
                 yield f"{named}: {rule['because']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import secrets
@@ -9,13 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness import assemble, environment, gpu, locks, stacks, tree, verdict
+from harness import assemble, environment, gpu, locks, stacks, tree, verdict, witness
 from harness.deadlines import Breach, find_breach
 from harness.point import Point
 from harness.recorder import Reader
@@ -25,6 +26,7 @@ from harness.telemetry import Sampler
 POLL_S = 0.1
 _VRAM_BACK_S = 10.0
 _VRAM_NOISE_MIB = 64
+_ANSWER_S = 1.0
 
 Progress = Callable[[Sequence[Span], float], None]
 
@@ -94,6 +96,8 @@ def measure(
     }
     spans = watched.reader.spans()
     events = assemble.read_events(folder / "events.jsonl")
+    if states := assemble.by_worker(events, "state"):
+        watched.evidence["states"] = states
     open_spans = [span for span in spans if not span.end_ns]
     exit_code = None if breach else watched.process.returncode
     found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
@@ -182,6 +186,7 @@ def _of_the_living(spans: Sequence[Span]) -> list[Span]:
 def _gather_evidence(watched: Watched, breach: Breach, open_spans: Sequence[Span], folder: Path) -> Breach:
     """Put the stacks of the tree on disk, while it is alive; the breach, with the span that is to blame."""
     pids = [process.pid for process in tree.members(watched.token, watched.process.pid)]
+    _ask_state(watched.reader.pids.intersection(pids), folder)
     dumps = stacks.dump(pids, folder)
     stacks.write(dumps, folder / "stacks.txt")
     breach = _blame_gil_holder(breach, dumps, open_spans)
@@ -196,6 +201,19 @@ def _gather_evidence(watched: Watched, breach: Breach, open_spans: Sequence[Span
         "gpus": [gpu.readings(index) for index in range(len(gpu.handles()))],
     }
     return breach
+
+
+def _ask_state(pids: Set[int], folder: Path) -> None:
+    """Let the processes append what their components are at to events.jsonl; one whose GIL is held cannot."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, witness.ASK)
+    until = time.monotonic() + _ANSWER_S
+    while time.monotonic() < until:
+        events = assemble.read_events(folder / "events.jsonl")
+        if pids <= {event["pid"] for event in events if event["event"] == "witness"}:
+            return
+        time.sleep(0.02)
 
 
 def _blame_gil_holder(breach: Breach, dumps: Sequence[stacks.Dump], open_spans: Sequence[Span]) -> Breach:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.deadlines import Breach
@@ -44,8 +44,9 @@ def judge(
 
     oom_kills  how often the kernel killed for memory while the point ran, anywhere on the machine
     """
+    known = [str(event["named"]) for event in events if event["event"] == "state" and event.get("named")]
     if breach:
-        words = "; ".join(part for part in (_breach_words(breach), breach.note) if part)
+        words = "; ".join(part for part in (_breach_words(breach), breach.note, *known) if part)
         return _at(breach.span, breach.outcome, words)
     inapplicable = _first(events, "not_applicable")
     if inapplicable:
@@ -57,7 +58,8 @@ def judge(
             code, f"worker {worker}", [span for span in open_spans if span.worker == worker], oom_kills
         )
     if failure:
-        return _exception(failure, open_spans)
+        found = _exception(failure, open_spans)
+        return replace(found, reason="; ".join([found.reason, *known]))
     if exit_code == 0 and any(event["event"] == "done" and event["worker"] is None for event in events):
         return Verdict(Outcome.OK)
     return _death(exit_code or 0, "the measured process", open_spans, oom_kills)

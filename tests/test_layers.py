@@ -15,13 +15,13 @@ PACKAGES = ("engines", "harness", "hydra_plugins", "reports")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 # What runs in the measured process; an engine's own module comes on top, by name.
 IN_THE_CHILD = {
-    "harness", "harness.child", "harness.point", "harness.recorder", "harness.result",
+    "harness", "harness.child", "harness.witness", "harness.point", "harness.recorder", "harness.result",
     "harness.executors", "harness.executors.job",
     "engines", "engines.contract", "engines.faults", "engines.simulated",
 } | {f"harness.executors.{path.stem}" for path in (ROOT / "harness/executors").glob("[a-z]*.py")}  # fmt: skip
 ENGINE_TO_BREAK = "engines.faults"  # the fault that needs torch imports it where it strikes
 READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict"}
-MAX_LINES, MAX_FUNCTION_LINES, MAX_DEPTH = 300, 40, 6
+MAX_LINES, MAX_FUNCTION_LINES, MAX_DEPTH = 300, 40, 7
 MAX_DEPTH_OF_REPORTS = 10  # they stand on the harness's metrics: four levels of those, six of their own
 
 

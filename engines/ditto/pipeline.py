@@ -15,12 +15,13 @@ import torch
 from engines.contract import DeviceTimer, Job, Piece, Stage
 from engines.cuda import CudaTimer, peaks_mib
 from engines.ditto import features
+from engines.ditto.clip import Clip, Source
 from engines.ditto.compose import PutBack, feather_mask
 from engines.ditto.hubert_onnx import OnnxHubert
 from engines.ditto.models import Models
 from engines.ditto.settings import Settings
 from engines.ditto.source import read_portrait
-from engines.ditto.stages import STAGES, Clip, Source
+from engines.ditto.stages import STAGES
 from engines.ditto.writer import CRF, PIXELS
 
 WARM_UP_RATE = 24_000
@@ -88,12 +89,13 @@ class Ditto:
         mask = feather_mask(settings.crop_px, settings.crop_px)
         height, width = portrait.frame.shape[:2]
         return Source(
-            (width, height),
-            info,
-            feature,
-            portrait.eye_open,
-            portrait.eye_ball,
-            PutBack(portrait.frame, portrait.m_c2o, mask),
+            size=(width, height),
+            is_image=True,
+            infos=(info,),
+            features=(feature,),
+            eye_open=portrait.eye_open,
+            eye_ball=portrait.eye_ball,
+            put_backs=(PutBack(portrait.frame, portrait.m_c2o, mask),),
         )
 
     def attest(self) -> Mapping[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engines.contract import NotApplicable
-from engines.ditto.conditioning import EMOTIONS
 
 # Frames of a motion window, fixed by the weights.
 SEQ_FRAMES = {"full": 80, "tiny": 20}
@@ -16,8 +17,15 @@ _CHOICES = {
     "precision": ("fp32", "fp16"),
     "backend": ("eager",),
     "mode": ("offline", "online"),
+    "fade_type": ("", "d0", "s"),
+    "putback": ("cpu", "gpu"),
+    "encoder": ("x264", "nvenc", "auto"),
+    "container": ("mp4", "fragmented"),
 }
-_HUBERT_FILE = Path("aux_models") / "hubert_streaming_fix_kv.onnx"
+_AUX_MODELS = "aux_models"
+_HUBERT_FILE = Path(_AUX_MODELS) / "hubert_streaming_fix_kv.onnx"
+# The controls of every frame, by upstream's names; null leaves one out, which is not the same as 0 or 1.
+CONTROLS = ("delta_pitch", "delta_yaw", "delta_roll", "alpha_pitch", "alpha_yaw", "alpha_roll", "vad_alpha")
 
 
 @dataclass(frozen=True)
@@ -33,19 +41,48 @@ class Settings:
     size: str = "tiny"
     weights: str = "random"
     hubert: str = "auto"
-    steps: int = 50
-    overlap: int = 10
-    cache_source: bool = True
-    smo_k_d: int = 3
-    emo: int = 4
-    stitching: bool = True
+    faces: str = "auto"
+    cfg: str | None = None
+    seed: int = 0
     precision: str = "fp32"
     backend: str = "eager"
     mode: str = "offline"
+    steps: int = 50
+    overlap: int = 10
+    fix_kp_cond: int = 0
+    fix_kp_cond_dim: Sequence[int] | None = None
+    smo_k_d: int = 3
+    smo_k_s: int = 13
     max_size: int = 1920
-    cpu_threads: int = 1
+    crop_scale: float = 2.3
+    crop_vy_ratio: float = -0.125
+    crop_rotate: bool = True
+    source_frames: int | None = None
+    emo: int | Sequence[Any] = 4
+    eye_f0_mode: bool = False
+    use_d_keys: Sequence[str] | Mapping[str, float] | None = None
+    relative_d: bool = True
+    drive_eye: bool | None = None
+    delta_eye_open_n: int | Sequence[int] = 0
+    fade_type: str = ""
+    fade_in: int = 0
+    fade_out: int = 0
+    fade_out_keys: Sequence[str] = ("exp",)
+    delta_pitch: float | None = None
+    delta_yaw: float | None = None
+    delta_roll: float | None = None
+    alpha_pitch: float | None = None
+    alpha_yaw: float | None = None
+    alpha_roll: float | None = None
+    vad_alpha: float | None = None
+    stitching: bool = True
+    cache_source: bool = True
+    putback: str = "cpu"
+    encoder: str = "x264"
+    x264_preset: str = "medium"
     x264_threads: int = 4
-    seed: int = 0
+    container: str = "mp4"
+    cpu_threads: int = 1
 
     def __post_init__(self) -> None:
         for key, choices in _CHOICES.items():
@@ -54,12 +91,15 @@ class Settings:
                 raise ValueError(f"avatar.{key}={value}: unknown; use one of {', '.join(choices)}")
         self._check_numbers()
         self._check_weights()
-        if self.mode == "online":
-            raise NotApplicable("avatar.mode=online: not written yet; use avatar.mode=offline")
-        if self.device == "cpu" and self.precision != "fp32":
-            raise NotApplicable(
-                f"avatar.precision={self.precision} with device=cpu: needs a GPU; use avatar.precision=fp32"
-            )
+        for key, value, remedy in (
+            ("precision", "fp16", "fp32"),
+            ("putback", "gpu", "cpu"),
+            ("encoder", "nvenc", "x264"),
+        ):
+            if self.device == "cpu" and getattr(self, key) == value:
+                raise NotApplicable(
+                    f"avatar.{key}={value} with device=cpu: needs a GPU; use avatar.{key}={remedy}"
+                )
 
     def _check_numbers(self) -> None:
         longest = SEQ_FRAMES[self.size] - 1
@@ -67,7 +107,6 @@ class Settings:
             ("steps", 1, 1000, "diffusion steps; use 10, 25 or 50"),
             ("overlap", 0, longest, f"frames shared by windows of {longest + 1}; use 10"),
             ("smo_k_d", 1, 99, "frames to smooth over; use 3, or 1 for none"),
-            ("emo", 0, len(EMOTIONS) - 1, f"{', '.join(EMOTIONS)}; use 4"),
             ("max_size", 16, 8192, "px of the longest side; use 1920"),
             ("cpu_threads", 1, 1024, "threads; use 1"),
             ("x264_threads", 1, 128, "threads; use 4"),
@@ -106,6 +145,18 @@ class Settings:
         if self.hubert == "auto":
             return None if self.checkpoint is None else self.checkpoint / _HUBERT_FILE
         return None if self.hubert == "random" else Path(self.hubert)
+
+    @property
+    def faces_folder(self) -> Path | None:
+        """The folder of the face detectors, or None for the crop stored beside the portrait."""
+        if self.faces == "auto":
+            return None if self.checkpoint is None else self.checkpoint / _AUX_MODELS
+        return None if self.faces == "stored" else Path(self.faces)
+
+    @property
+    def controls(self) -> dict[str, float]:
+        """Controls of every frame, by upstream's names."""
+        return {key: getattr(self, key) for key in CONTROLS if getattr(self, key) is not None}
 
     @property
     def seq_frames(self) -> int:

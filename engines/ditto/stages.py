@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from engines.contract import DeviceTimer, Job, Piece
+from engines.contract import Piece
 from engines.ditto import features
-from engines.ditto.compose import PutBack
+from engines.ditto.clip import Clip
 from engines.ditto.conditioning import Conditions, emotion_rows
-from engines.ditto.fusion import Fusion, Info, join, split, windows
-from engines.ditto.models import Models
+from engines.ditto.fusion import Fusion, join, split, windows
 from engines.ditto.stitching import MotionStitch, StitchOptions
 from engines.ditto.writer import Mp4Writer
-
-
-@dataclass(frozen=True)
-class Source:
-    """A portrait as the networks see it. info: x_s_info with kp; feature: f_s on the device."""
-
-    size: tuple[int, int]
-    info: Info
-    feature: Tensor
-    eye_open: NDArray[np.float32]
-    eye_ball: NDArray[np.float32]
-    put_back: PutBack
-
-
-@dataclass
-class Clip:
-    """What the stages of one job share beside the pieces: the source and the whole sound."""
-
-    job: Job
-    models: Models
-    find_source: Callable[[Job], Source]
-    timer: DeviceTimer | None = None
-    sound: list[NDArray[np.float32]] = field(default_factory=list)
-    rate: int = 0
-    _source: Source | None = field(default=None, init=False)
-
-    @property
-    def source(self) -> Source:
-        if self._source is None:
-            self._source = self.find_source(self.job)
-        return self._source
 
 
 class _Stage:
@@ -124,9 +89,11 @@ class Motion(_Stage):
         source, models = self.clip.source, self.clip.models
         settings = models.settings
         conditions = Conditions(
-            source.eye_open, source.eye_ball, source.info["kp"].reshape(-1), emotion_rows(settings.emo)
+            source.eye_open, source.eye_ball, source.infos[0]["kp"].reshape(-1), emotion_rows(settings.emo)
         ).rows(piece.data)
-        fusion = Fusion(join(source.info), settings.seq_frames, settings.overlap, smo_k_d=settings.smo_k_d)
+        fusion = Fusion(
+            join(source.infos[0]), settings.seq_frames, settings.overlap, smo_k_d=settings.smo_k_d
+        )
         generator = torch.Generator().manual_seed(self.clip.job.seed)
         noise = models.noise(generator)
         for window in windows(conditions, settings.seq_frames, settings.overlap):
@@ -145,7 +112,7 @@ class Stitch(_Stage):
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
         for row in piece.data:
-            x_s, x_d = self._combine(self.clip.source.info, split(row))
+            x_s, x_d = self._combine(self.clip.source.infos[0], split(row))
             yield Piece("keypoints", self.clip.models.stitch(x_s, x_d))
 
 
@@ -155,7 +122,7 @@ class Warp(_Stage):
     name = "warp"
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        yield Piece("feature_3d", self.clip.models.warp(self.clip.source.feature, *piece.data))
+        yield Piece("feature_3d", self.clip.models.warp(self.clip.source.features[0], *piece.data))
 
 
 class Decode(_Stage):
@@ -174,7 +141,7 @@ class PutBackStage(_Stage):
     on_device = False
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        yield Piece("frame", self.clip.source.put_back(piece.data))
+        yield Piece("frame", self.clip.source.put_backs[0](piece.data))
 
 
 class Write(_Stage):

@@ -12,6 +12,7 @@ from engines.contract import Component, DeviceTimer, Job, Piece, Stage
 from harness.recorder import Recorder
 
 SHARED = -1  # the worker number of a component that all workers use
+DELIVERED = ("audio", "frame")  # kinds of pieces that a viewer waits for
 
 
 class Build(Protocol):
@@ -58,18 +59,24 @@ class JobRun:
         self._worker = worker
         self._timing = timing
         self._gpu_marks: list[tuple[DeviceTimer, int, Any, Any]] = []
-        self._seen: set[str] = set()
+        self._maker: dict[str, int] = {}
 
     def run(
         self, tts: Component, avatar: Component, tts_lock: threading.Lock | None = None
     ) -> Mapping[str, Any]:
-        """The data of the last piece. With tts_lock the job waits for it, in a span of its own."""
+        """The data of the last piece.
+
+        Pieces are pulled from the end: a frame is written before the next one is made, and with a TTS and an
+        avatar that stream, before the rest is said. With tts_lock the job waits for it, in a span of its own,
+        and all is said before it is released.
+        """
         with self._recorder.span("job", "", "", self._worker, self._job.index):
-            text = [Piece("text", self._job.text, len(self._job.text))]
-            with self._holding(tts_lock):
-                audio = list(self._chain("tts", tts, text))
+            speech = self._chain("tts", tts, [Piece("text", self._job.text, len(self._job.text))])
+            if tts_lock:
+                with self._holding(tts_lock):
+                    speech = iter(list(speech))
             last = Piece("nothing", {})
-            for piece in self._chain("avatar", avatar, audio):
+            for piece in self._chain("avatar", avatar, speech):
                 last = piece
             video = _checked_video(last)
         for timer in {id(mark[0]): mark[0] for mark in self._gpu_marks}.values():
@@ -79,10 +86,7 @@ class JobRun:
         return video
 
     @contextmanager
-    def _holding(self, lock: threading.Lock | None) -> Iterator[None]:
-        if lock is None:
-            yield
-            return
+    def _holding(self, lock: threading.Lock) -> Iterator[None]:
         with self._recorder.span("wait", "tts", "", self._worker, self._job.index):
             lock.acquire()
         try:
@@ -123,10 +127,11 @@ class JobRun:
             recorder.end(slot, piece.count if piece else 0)
             if piece is None:
                 return
-            self._notice(piece.kind)
+            if piece.kind in DELIVERED:
+                self._notice(piece, name)
             yield piece
 
-    def _notice(self, kind: str) -> None:
-        if kind in ("audio", "frame") and kind not in self._seen:
-            self._seen.add(kind)
-            self._recorder.mark(f"first_{kind}", self._worker, self._job.index)
+    def _notice(self, piece: Piece, stage: int) -> None:
+        """Mark each piece of audio and each frame where it first appears; later stages may pass it on."""
+        if self._maker.setdefault(piece.kind, stage) == stage:
+            self._recorder.mark(piece.kind, self._worker, self._job.index, piece.count)

@@ -82,7 +82,7 @@ class Exclusive(Simulated):
         self.in_use = threading.Lock()
 
     def stages(self, job: Job) -> list[ExclusiveStage]:
-        return [ExclusiveStage("speak", self.role, job, {}, True, True, self.in_use)]
+        return [ExclusiveStage("speak", self.role, job, {}, 0, 1, self.in_use)]
 
 
 class ExclusiveStage(SimulatedStage):
@@ -103,7 +103,7 @@ class OneLongJob(Simulated):
 
     def stages(self, job: Job) -> list[SimulatedStage]:
         work = {"sleep_s": 0.6 if job.index == 0 else 0.0}
-        return [SimulatedStage("all", self.role, job, work, True, True)]
+        return [SimulatedStage("all", self.role, job, work, 0, 1)]
 
 
 class OddVideo(Simulated):
@@ -128,7 +128,7 @@ class WrongCount(Simulated):
     """Says that it made one frame less than the sound wants."""
 
     def stages(self, job: Job) -> list[SimulatedStage]:
-        return [ShortStage("all", self.role, job, {}, True, True)]
+        return [ShortStage("all", self.role, job, {}, 0, 1)]
 
 
 class ShortStage(SimulatedStage):

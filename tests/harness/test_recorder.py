@@ -156,7 +156,7 @@ def test_the_last_sign_of_life_is_the_last_begin_or_end(tmp_path: Path) -> None:
     reader.poll()
     assert reader.last_sign_ns == 0
     with recorder.span("job", "", worker=0, job=0):
-        recorder.mark("first_frame", 0, 0)
+        recorder.mark("frame", 0, 0)
     reader.poll()
     assert reader.last_sign_ns == max(span.end_ns for span in reader.spans())
     assert reader.first_frames == {(0, 0)}

@@ -1,0 +1,29 @@
+"""The witness: a thread of the measured process that says what its components are at, when asked by SIGUSR2.
+
+It runs while the main thread is stuck in a join or a queue. Where it cannot answer either, because somebody
+holds the GIL, the stacks tell. Standard library only.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+
+ASK = signal.SIGUSR2
+
+
+def prepare() -> None:
+    """Let ASK wait for the witness. To be called before any thread starts: they inherit the mask."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {ASK})
+
+
+def start(tell: Callable[[], None]) -> None:
+    """Call `tell` at each ASK from now on, and for one that came since prepare()."""
+    threading.Thread(target=_listen, args=(tell,), name="witness", daemon=True).start()
+
+
+def _listen(tell: Callable[[], None]) -> None:
+    while True:
+        signal.sigwait({ASK})
+        tell()
