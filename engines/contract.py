@@ -64,7 +64,8 @@ class Stage(Protocol):
     """One named step for one job. The executor calls feed for each piece in order, then flush once.
 
     Both return iterators; work may be done lazily, inside next(). A stage times nothing itself: `timer` is
-    that of the device where its work is done, None for the CPU.
+    that of the device where its work is done, None for the CPU. A stage with `awaits = True` only waits for
+    work that its component times itself (SelfTimed): its time is no stage's work.
     """
 
     @property
@@ -97,10 +98,12 @@ class Component(Protocol):
         """What really runs, read back from the loaded objects.
 
         Keys: weights ("random" or "checkpoint <hash>"), device, size, parameters (count),
-        stages {name: {backend, dtype, device}}, versions {package: version}, and `ran`: for keys of the
+        stages {name: {backend, dtype, device, and `meant` where the stage belongs on another device than its
+        component}}, versions {package: version}, options {name: value}, and `ran`: for keys of the
         component's file in conf/, the values that are in force. Whatever differs there from what was asked
         makes the point invalid; so `ran` is read from models, sessions and encoders, not from the settings.
-        Plain JSON data.
+        These must hold from the load to the end of the run, and be equal for all workers; what counts or
+        collects while jobs run has a key of its own. Plain JSON data.
         """
         ...
 

@@ -66,6 +66,7 @@ class FaultyStage:
     def __init__(self, stage: Stage, fault: Mapping[str, Any]) -> None:
         self.name = stage.name
         self.timer = stage.timer
+        self.awaits = getattr(stage, "awaits", False)
         self._stage = stage
         self._fault = fault
 

@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import environment, gpu, locks, settings, store, supervisor
+from harness import environment, gpu, locks, reference, settings, store, supervisor
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
@@ -57,6 +57,8 @@ def measure_point(config: DictConfig) -> str:
         with _former_result_kept_until_saved(folder):
             measure = _skipped if planned.not_applicable else _measured
             measurement = measure(planned, folder, progress)
+            judged = reference.compared(measurement.result, folder, planned.run)
+            measurement = replace(measurement, result=judged)
             store.save(measurement, folder)
     finally:
         progress.close()
@@ -74,9 +76,13 @@ def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
 
 
 def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: str) -> str:
-    """Say that a stored result is used; the price is no part of the id either and follows the command."""
-    if stored.price_usd_per_h != planned.price_usd_per_h:
-        store.save_result(replace(stored, price_usd_per_h=planned.price_usd_per_h), folder)
+    """Say that a stored result is used. The price is no part of the id and follows the command."""
+    kept = replace(stored, price_usd_per_h=planned.price_usd_per_h)
+    if stored.compared.startswith("not compared"):
+        kept = reference.compared(kept, folder, planned.run)  # which may have been measured since
+    if kept != stored:
+        store.save_result(kept, folder)
+        stored = kept
     now = environment.describe()
     differing = [key for key in ("code", "machine", "gpus") if stored.environment.get(key) != now[key]]
     where = f" with other {', '.join(differing)}" if differing else ""

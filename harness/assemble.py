@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import validity
+from harness import attestation, validity
 from harness.point import Point
 from harness.result import JobResult, Outcome, PointResult, Span
 
@@ -18,8 +18,10 @@ def submitted_ns(spans: Iterable[Span]) -> int | None:
     return next((span.start_ns for span in spans if span.phase == "mark" and span.stage == "submit"), None)
 
 
-def jobs(spans: Sequence[Span], events: Iterable[Mapping[str, Any]], folder: Path) -> tuple[JobResult, ...]:
-    """The finished jobs by number; decodes and checks each one's file."""
+def jobs(
+    spans: Sequence[Span], events: Iterable[Mapping[str, Any]], folder: Path, point: Point, since: float
+) -> tuple[JobResult, ...]:
+    """The finished jobs by number; decodes and checks each one's file, which must be new since that epoch."""
     submit = submitted_ns(spans)
     if submit is None:
         return ()
@@ -29,47 +31,60 @@ def jobs(spans: Sequence[Span], events: Iterable[Mapping[str, Any]], folder: Pat
     for span in spans:  # by start
         if span.phase == "mark":
             moments.setdefault((span.stage, span.worker, span.job), span.start_ns)
-    found = [_job(span, produced[span.job], moments, submit, folder) for span in ended]
+    found = [
+        _job(span, moments, submit, folder, _check(produced[span.job], folder, point, since))
+        for span in ended
+    ]
     return tuple(sorted(found, key=lambda job: job.job))
 
 
+@dataclass(frozen=True)
+class _Output:
+    """A job's output as the child told of it, and what the check says."""
+
+    told: Mapping[str, Any]
+    path: str = ""
+    problem: str = ""
+    sha256: str = ""
+    checks: Mapping[str, Any] = field(default_factory=dict)
+
+
 def _job(
-    span: Span,
-    video: Mapping[str, Any],
-    moments: Mapping[tuple[str, int, int], int],
-    submit: int,
-    folder: Path,
+    span: Span, moments: Mapping[tuple[str, int, int], int], submit: int, folder: Path, output: _Output
 ) -> JobResult:
-    path = Path(video["path"]) if video["path"] else None
-    problem, digest = _check(path, video, folder)
     return JobResult(
         job=span.job,
         worker=span.worker,
         start_s=(span.start_ns - submit) / 1e9,
         end_s=(span.end_ns - submit) / 1e9,
-        media_s=float(video["audio_s"]),
-        frames=int(video["frames"]),
+        media_s=float(output.told["audio_s"]),
+        frames=int(output.told["frames"]),
         first_audio_s=_since(span, moments, "audio"),
         first_frame_s=_since(span, moments, "frame"),
-        output=str(path.relative_to(folder)) if path and path.is_relative_to(folder) else "",
-        sha256=digest,
-        valid=not problem,
-        problem=problem,
+        output=output.path,
+        sha256=output.sha256,
+        valid=not output.problem,
+        problem=output.problem,
+        checks=dict(output.checks),
     )
 
 
-def _check(path: Path | None, video: Mapping[str, Any], folder: Path) -> tuple[str, str]:
-    """(problem, sha256) of an output; simulated components write none, only their count of frames is
-    checked.
-    """
-    if path is None:
-        expected = validity.expected_frames(video["audio_s"])
-        return ("" if video["frames"] == expected else f"{video['frames']} frames instead of {expected}"), ""
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return f"written outside of the run's folder: {path}", ""
+def _check(told: Mapping[str, Any], folder: Path, point: Point, since: float) -> _Output:
+    """Simulated components write no file; only their count of frames is checked."""
+    if not told["path"]:
+        expected = validity.expected_frames(told["audio_s"])
+        wrong = told["frames"] != expected
+        return _Output(told, problem=f"{told['frames']} frames instead of {expected}" if wrong else "")
+    path = Path(told["path"])
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_relative_to(folder):
+        return _Output(told, problem=f"written outside of the run's folder: {path}")
+    name = str(path.relative_to(folder))
     if not path.is_file():
-        return f"no file at {path.relative_to(folder)}", ""
-    return validity.problem(path, video["audio_s"]), validity.sha256(path)
+        return _Output(told, problem=f"no file at {name}")
+    size = validity.expected_size(point.workload["resolution"], point.avatar.get("max_size"))
+    random = point.avatar.get("weights") == "random"
+    problem, checks = validity.check(path, validity.Asked(told["audio_s"], size, since, may_stand=random))
+    return _Output(told, name, problem, validity.sha256(path), checks)
 
 
 def _since(span: Span, moments: Mapping[tuple[str, int, int], int], moment: str) -> float | None:
@@ -105,17 +120,37 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return events
 
 
+def evidence(point: Point, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """states: what the components were at when asked; mismatches: sentences on what ran otherwise than asked,
+    or changed while it ran. Without what is empty.
+    """
+    attested = by_worker(events, "attest")
+    unlike = [*attestation.mismatches(point.components(), attested), *attestation.changes(events)]
+    found = {"states": by_worker(events, "state"), "mismatches": unlike}
+    return {key: value for key, value in found.items() if value}
+
+
 def checked(result: PointResult, point: Point) -> PointResult:
-    """An ok point has all its jobs, every output right, and a wall time; else it is invalid, in words."""
+    """An ok point ran what was asked and has all its jobs, each with an output of its own that is right, and
+    a wall time; else it is invalid, in words.
+    """
     if result.outcome is not Outcome.OK:
         return result
+    unlike = result.evidence.get("mismatches", [])
     wrong = next((job for job in result.jobs if not job.valid), None)
+    if unlike:
+        more = f"; and {len(unlike) - 1} more" if len(unlike) > 1 else ""
+        return replace(result, outcome=Outcome.INVALID, reason=f"{unlike[0]}{more}")
     if len(result.jobs) != point.num_jobs:
         reason = f"{len(result.jobs)} of {point.num_jobs} jobs left a result"
         return replace(result, outcome=Outcome.INVALID, reason=reason)
     if wrong:
         reason = f"output of job {wrong.job} on worker {wrong.worker}: {wrong.problem}"
         return replace(result, outcome=Outcome.INVALID, reason=reason, worker=wrong.worker, job=wrong.job)
+    names = [job.output for job in result.jobs if job.output]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        return replace(result, outcome=Outcome.INVALID, reason=f"two jobs wrote the same file {twice}")
     return replace(result, wall_s=max(job.end_s for job in result.jobs))
 
 

@@ -108,7 +108,11 @@ class Builder:
     def report_state(self) -> None:
         """What each component that can be asked is at; called by the witness and after a failure."""
         for name, worker, component in self._inspectable:
-            self._events("state", component=name, worker=worker, **component.state())
+            try:
+                self._events("state", component=name, worker=worker, **component.state())
+            except Exception as error:  # noqa: BLE001 - in the middle of an incident: the others may know more
+                told = f"{type(error).__name__}: {error}"
+                self._events("state", component=name, worker=worker, state_failed=told)
         self._events("witness")
 
     def report_end(self) -> None:
@@ -125,7 +129,7 @@ def resident_mib() -> float:
 
 
 def jobs_of(point: Point, folder: Path) -> list[Job]:
-    """The point's jobs: job k takes text k mod n and seed + k, the same under every executor."""
+    """The point's jobs: job k has text k mod n, its language and seed + k, the same under every executor."""
     workload = point.workload
     width, height = (int(part) for part in workload["resolution"].split("x"))
     texts = workload["texts"]
@@ -134,7 +138,7 @@ def jobs_of(point: Point, folder: Path) -> list[Job]:
         Job(
             index=index,
             text=texts[index % len(texts)],
-            language=workload["language"],
+            language=_language(workload, index % len(texts)),
             voice=workload["voice"],
             portrait=workload["portrait"],
             width=width,
@@ -145,6 +149,12 @@ def jobs_of(point: Point, folder: Path) -> list[Job]:
         )
         for index in range(point.num_jobs)
     ]
+
+
+def _language(workload: Mapping[str, Any], text: int) -> str:
+    """The language of a text: one for all, or a list with one for each."""
+    language = workload["language"]
+    return str(language if isinstance(language, str) else language[text])
 
 
 def num_tokens(text: str, tokens_per_char: float) -> int:

@@ -57,7 +57,8 @@ def find_breach(
 
 def _of_span(span: Span, now_ns: int, limits: Mapping[str, Any]) -> Breach:
     own = limits.get("stages", {}).get(f"{span.component}.{span.stage}")
-    key, limit_s = (f"stages.{span.component}.{span.stage}", own) if own else (span.phase, limits[span.phase])
+    phase = "stage" if span.phase == "await" else span.phase
+    key, limit_s = (f"stages.{span.component}.{span.stage}", own) if own else (phase, limits[phase])
     outcome = Outcome.TIMEOUT if span.phase == "job" else Outcome.HUNG
     return _breach(outcome, key, now_ns - span.start_ns, limit_s, span)
 

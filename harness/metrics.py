@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from harness import pacing
 from harness.breakdown import (
     gpu_means,
     job_wait_s,
@@ -161,11 +162,8 @@ def wait_s(m: Measurement) -> Value:
 def wait_share(m: Measurement) -> Value:
     """wait_s over the summed time of all jobs, start to end."""
     waited = wait_s(m)
-    return (
-        ratio(waited, sum(job.end_s - job.start_s for job in m.result.jobs))
-        if isinstance(waited, float)
-        else None
-    )
+    took = sum(job.end_s - job.start_s for job in m.result.jobs)
+    return ratio(waited, took) if isinstance(waited, float) else None
 
 
 @_only_ok
@@ -273,6 +271,11 @@ METRICS: tuple[Metric, ...] = (
     _metric(clips_per_h, "clips/h", "higher"),
     _metric(ttfa_s, "s", "lower"),
     _metric(ttff_s, "s", "lower"),
+    _metric(_only_ok(pacing.gap_max_s), "s", "lower"),
+    _metric(_only_ok(pacing.underruns), "stalls", "lower"),
+    _metric(_only_ok(pacing.stalled_s), "s", "lower"),
+    _metric(_only_ok(pacing.smooth_start_s), "s", "lower"),
+    _metric(_only_ok(pacing.first_frame_lead_s), "s"),
     _metric(duration_s, "s", "lower"),
     _metric(load_s, "s", "lower"),
     _metric(warm_up_s, "s", "lower"),

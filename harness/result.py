@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-# Every interval that the recorder knows. `mark` is a moment (start = end), its name stands in `stage`.
-PHASES = ("import", "load", "warm_up", "job", "stage", "wait", "mark", "shutdown")
+# Every interval that the recorder knows. `mark` is a moment (start = end), its name stands in `stage`;
+# `await` is a stage that only waits for what its component does, and times, in threads of its own.
+PHASES = ("import", "load", "warm_up", "job", "stage", "wait", "mark", "shutdown", "await")
 
 
 class Outcome(str, Enum):
@@ -75,7 +76,8 @@ class JobResult:
     """One finished job. Times are seconds since the first job was submitted.
 
     start_s to end_s is what a request waits: TTS, avatar, encoding, mux, and waiting for shared components.
-    first_audio_s and first_frame_s count from start_s. sha256 is over the file's bytes.
+    first_audio_s and first_frame_s count from start_s. sha256 is over the file's bytes. checks holds what was
+    measured of the output: see runs/README.md; {} where no file was written.
     """
 
     job: int
@@ -90,6 +92,7 @@ class JobResult:
     sha256: str
     valid: bool
     problem: str = ""
+    checks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,10 @@ class PointResult:
     duration_s    the whole point: spawn, loads, warm-ups, jobs, shutdown
     attestation   per worker and component what really ran, as the engine read it back
     environment   machine, GPU, driver, versions, commit
-    evidence      of a breach: limit, limit_s, detected_after_s, excerpt, processes, survivors, …
-    overhead      what measuring cost: harness_cpu_s (supervisor and sampler), child_cpu_s
+    evidence      of a breach: limit, limit_s, detected_after_s, excerpt, processes, survivors, …; mismatches
+                  where something else ran than was asked
+    overhead      what measuring cost: harness_cpu_s (supervisor and sampler), child_cpu_s, check_s, compare_s
+    compared      how the outputs stand to those of the sequential reference, or why they were not compared
     """
 
     id: str
@@ -129,6 +134,7 @@ class PointResult:
     evidence: dict[str, Any] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)
     price_usd_per_h: float | None = None
+    compared: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import inputs
+
 
 def complaint(value: Any, rule: Mapping[str, Any]) -> str:
     """What a rule has against a value in words, "" for nothing.
 
-    rule  one of {choices}, {min, max} (whole numbers only where both are), {pattern}, {nonempty}; for paths
-          {path: true}, {path: file} with `beside` (a suffix that must exist too), and {path_or: [words]} with
-          `folder_with` (files that the folder must have); each with an optional `hint` and `optional: true`
+    rule  one of {choices}, {min, max} (whole numbers only where both are whole), {pattern}, {texts: true,
+          max_characters}, {each: a rule} for every item of a list, with `or_one` a single one will do; for
+          paths {path: true}, {path: file} with `content` (module.function that takes path and rule, and says
+          what is wrong with the file), and {path_or: [words]} with `folder_with` (files that the folder must
+          have); each with an optional `hint` and `optional: true`
     """
     if value is None and (rule.get("optional") or None in rule.get("choices", ())):
         return ""
@@ -24,8 +30,10 @@ def complaint(value: Any, rule: Mapping[str, Any]) -> str:
         return number_complaint(value, rule)
     if "pattern" in rule:
         return "" if re.fullmatch(rule["pattern"], str(value)) else "does not have the right form"
-    if rule.get("nonempty"):
-        return _list_complaint(value)
+    if "texts" in rule:
+        return inputs.texts_complaint(value, rule["max_characters"])
+    if "each" in rule:
+        return _each_complaint(value, rule)
     return "" if value in rule.get("path_or", ()) else _path_complaint(value, rule)
 
 
@@ -55,30 +63,41 @@ def word(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _list_complaint(value: Any) -> str:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return "must be a list, like [one,two]"
-    return "" if value and all(str(item).strip() for item in value) else "must not be empty"
+def _each_complaint(value: Any, rule: Mapping[str, Any]) -> str:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return complaint(value, rule["each"]) if rule.get("or_one") else "must be a list, like [1,2]"
+    if not value:
+        return "must not be empty"
+    return next((f"{word(item)} {wrong}" for item in value if (wrong := complaint(item, rule["each"]))), "")
 
 
 def _path_complaint(value: Any, rule: Mapping[str, Any]) -> str:
     try:
-        return _file_complaint(Path(value), rule)
+        path = Path(value)
+        wrong = _file_complaint(path, rule)
     except (OSError, TypeError, ValueError):  # not a path at all, or longer than one can be
         return f"not found; give {_wanted(rule)}"
+    return wrong or _content_complaint(path, rule)
 
 
 def _file_complaint(path: Path, rule: Mapping[str, Any]) -> str:
     if not path.exists():
         return f"not found; give {_wanted(rule)}"
-    if rule.get("path") == "file" and not path.is_file():
+    if rule.get("path") == "file" and not path.is_file():  # a pipe would be waited for, /dev/zero never ends
         return "is not a file"
-    beside = path.with_suffix(rule["beside"]) if "beside" in rule else path
-    if not beside.is_file() and beside != path:
-        return f"has no {beside.name} beside it"
+    if not os.access(path, os.R_OK):
+        return "may not be read; see its permissions"
     missing = [name for name in rule.get("folder_with", ()) if not (path / name).is_file()]
     return f"has no {missing[0]}" if missing else ""
 
 
+def _content_complaint(path: Path, rule: Mapping[str, Any]) -> str:
+    """What the function that conf/ names for such files has against one; this knows no format."""
+    if "content" not in rule:
+        return ""
+    module, _, function = rule["content"].rpartition(".")
+    return str(getattr(importlib.import_module(module), function)(path, rule))
+
+
 def _wanted(rule: Mapping[str, Any]) -> str:
-    return " or ".join([*rule.get("path_or", ()), "the path of something that exists"])
+    return " or ".join([*map(word, rule.get("path_or", ())), "the path of something that exists"])

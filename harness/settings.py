@@ -7,6 +7,7 @@ engine, and a wrong value is told before anything is loaded.
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,7 @@ def read(config: DictConfig) -> Planned:
     for group in GROUPS:
         _check_rules(f"{group}.", data[group], data[group])
     _check_device(data)
-    for group in GROUPS:
-        _run_check(data[group], data)
+    cannot = [reason for group in GROUPS if (reason := _run_check(data[group], data))]
     workload = _checked_workload(data)
     point = Point(
         **{group: _measured(data[group]) for group in GROUPS if group != "workload"},
@@ -94,7 +94,7 @@ def read(config: DictConfig) -> Planned:
         data["points"],
         data["force"],
         data["price_usd_per_h"],
-        next(_impossible(data), ""),
+        next(itertools.chain(_impossible(data), cannot), ""),
         data["executor"].get("shared", ()),
     )
 
@@ -130,9 +130,10 @@ def _stage_names(group: Mapping[str, Any]) -> list[str]:
 
 
 def _run_folder(name: Any) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", str(name)):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{,99}", str(name)):
         raise SettingError(
-            f"name={name}: a folder name of letters, digits, '.', '_' and '-'; use name=my_run"
+            f"name={_short(name)}: a folder name of letters, digits, '.', '_' and '-', 100 at most; "
+            "use name=my_run"
         )
     return Path("runs") / str(name)
 
@@ -149,13 +150,16 @@ def _check_rules(prefix: str, group: Mapping[str, Any], values: Mapping[str, Any
             raise SettingError(f"{prefix}{key}={_short(value)}: {complaint}{hint}")
 
 
-def _run_check(group: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Let the group's own `check` (module.function, light to import) look at files and other groups."""
+def _run_check(group: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Let the group's own `check` (module.function, light to import) look at files and other groups.
+
+    It raises ValueError for a wrong setting, and may return why the point cannot be measured here.
+    """
     if "check" not in group:
-        return
+        return ""
     module, _, function = group["check"].rpartition(".")
     try:
-        getattr(importlib.import_module(module), function)(data)
+        return getattr(importlib.import_module(module), function)(data) or ""
     except ValueError as error:
         raise SettingError(str(error)) from error
 
@@ -175,7 +179,7 @@ def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:
     workload = _measured(data["workload"])
     least = JOBS_PER_WORKER * data["executor"]["workers"]
     if workload["jobs"] is None:
-        workload["jobs"] = least
+        workload["jobs"] = max(least, len(workload["texts"]), len(workload["seconds"] or ()))
     if workload["jobs"] < least:
         raise SettingError(
             f"workload.jobs={workload['jobs']}: executor.workers={data['executor']['workers']} needs "

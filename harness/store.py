@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 # History of the format; a change raises SCHEMA and keeps a stored run of the old version in tests/data.
 # 1  2026-11: point.json, result.json, spans.parquet, samples.parquet
-SCHEMA = 1
+# 2  2026-11: checks of each job's output, `compared` of the point, `ran` in the attestation; 1 lacks them
+SCHEMA = 2
+_READABLE = (1, 2)
 
 
 class UnreadableResult(ValueError):
@@ -69,9 +71,10 @@ def load_result(path: Path) -> PointResult:
     try:
         data = json.loads(file.read_text())
         schema = data.pop("schema")
-        if schema != SCHEMA:
+        if schema not in _READABLE:
+            known = " and ".join(map(str, _READABLE))
             raise UnreadableResult(
-                f"{file}: schema {schema}, this version reads {SCHEMA}; measure the point again"
+                f"{file}: schema {schema}, this version reads {known}; measure the point again"
             )
         data["outcome"] = Outcome(data["outcome"])
         data["jobs"] = tuple(JobResult(**job) for job in data["jobs"])

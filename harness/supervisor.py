@@ -96,11 +96,13 @@ def measure(
     }
     spans = watched.reader.spans()
     events = assemble.read_events(folder / "events.jsonl")
-    if states := assemble.by_worker(events, "state"):
-        watched.evidence["states"] = states
+    watched.evidence |= assemble.evidence(point, events)
     open_spans = [span for span in spans if not span.end_ns]
     exit_code = None if breach else watched.process.returncode
     found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
+    checked_from_s = time.monotonic()
+    jobs = assemble.jobs(spans, events, folder, point, datetime.fromisoformat(started_at).timestamp())
+    overhead["check_s"] = time.monotonic() - checked_from_s
     result = PointResult(
         id=point.id,
         repeat=repeat,
@@ -108,7 +110,7 @@ def measure(
         started_at=started_at,
         started_ns=watched.started_ns,
         duration_s=(watched.ended_ns - watched.started_ns) / 1e9,
-        jobs=assemble.jobs(spans, events, folder),
+        jobs=jobs,
         attestation=assemble.by_worker(events, "attest"),
         memory=assemble.by_worker(events, "memory"),
         environment=described,

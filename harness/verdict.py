@@ -67,7 +67,7 @@ def judge(
 
 def place(verdict: Verdict | Span) -> str:
     """Where, in words: "load of avatar on worker 1", "stage avatar.warp of job 3 on worker 0"."""
-    if verdict.phase == "stage":
+    if verdict.phase in ("stage", "await"):
         words = f"stage {verdict.component}.{verdict.stage}"
     elif verdict.phase == "job":
         words = "job"

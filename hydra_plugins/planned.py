@@ -6,6 +6,7 @@ Hydra accepts plugins only in a package of this name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +14,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 
-from harness import locks, settings, store
+from harness import locks, reference, settings, store
 
 
 class PlannedSweeper(BasicSweeper):
     """A grid like Hydra's own; `repeats=N` goes over the whole grid N times, which spreads drift over the
-    points.
+    points. A sequential point comes before those whose outputs are compared with its own.
 
     Before anything is written it raises SettingError if a point has a wrong setting or none can run here, and
     store.UnreadableResult if a stored result is damaged; then locks.RunInUse if another harness is there.
@@ -68,7 +69,10 @@ class PlannedSweeper(BasicSweeper):
         for point in planned:
             if not point.force:
                 store.check_readable(point.run, point.point.id, point.repeat)
-        return batch, planned[0].run
+        order = reference.references_first(
+            [asdict(one.point) for one in planned], [one.repeat for one in planned]
+        )
+        return [batch[index] for index in order], planned[0].run
 
     def _read(self, overrides: list[str]) -> settings.Planned:
         assert self.hydra_context is not None

@@ -1,4 +1,4 @@
-"""Sections on what can be trusted: incidents with stacks, equal outputs, environment and what really ran."""
+"""Sections on what can be trusted: incidents with stacks, what really ran, and where."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from harness.point import flatten
-from harness.result import JobResult, Measurement, Outcome
+from harness.attestation import compared, is_attested, mismatches
+from harness.point import COMPONENTS, flatten
+from harness.result import Measurement, Outcome
 from reports.blocks import Block, Cell, Excerpt, Grid, Section, Text, grid, num
 from reports.points import PointRows, in_order
-from reports.tables import Table, attested
+from reports.tables import Table
 
 _MOST_EXCERPTS = 40
 
@@ -77,8 +78,21 @@ def _excerpt(table: Table, point: PointRows, m: Measurement) -> Excerpt:
     for key in ("processes", "survivors", "vram_leak_mib"):
         if evidence.get(key):
             parts.append(f"{key}: {_told(evidence[key])}")
+    parts += _states(evidence.get("states") or {})
     title = f"{point.label}, repeat {m.result.repeat}: {m.result.outcome}"
     return Excerpt(title, "\n\n".join(parts), _stacks(table.folder, m))
+
+
+def _states(states: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What each component was at: the known incident first, then its queues, events and exceptions."""
+    found = []
+    for worker, components in states.items():
+        for name, state in components.items():
+            lines = [f"state of {name}, {worker}:"]
+            lines += [f"  {state['named']}"] if state.get("named") else []
+            lines += [f"  {key} {text}" for key, text in _flat(state).items() if key != "named"]
+            found.append("\n".join(lines))
+    return found
 
 
 def _told(value: Any) -> str:
@@ -93,104 +107,77 @@ def _stacks(run: Path, m: Measurement) -> str:
     return quote(f"{m.result.id}/{m.result.repeat}/{file.name}")
 
 
-def outputs(table: Table) -> Section | None:
-    """Is what the executors make the same, byte for byte, as what the sequential one makes?"""
-    rows: list[list[str | Cell]] = []
-    for point in in_order(table.points):
-        for row in point.rows:
-            if row.measurement.result.jobs:
-                rows.append(
-                    [point.label, str(row.measurement.result.repeat), *_compared(table, row.measurement)]
-                )
-    if not rows:
-        return None
-    note = (
-        "Files of the same job are compared by SHA-256 with those of the sequential point of the same text, "
-        "voice, picture and engine settings. On cuda the order of sums may differ, so outputs there are "
-        "compared only by validity."
-    )
-    heads = "point|repeat>|equal to sequential|valid|first difference"
-    return Section("outputs", "Output check", (grid(heads, rows), Text(note, "note")))
-
-
-def equality(table: Table) -> tuple[int, int, str]:
-    """Outputs of ok points equal to the sequential ones, outputs compared, and the first that differs."""
-    equal, total, unlike = 0, 0, ""
-    for point in table.ok:
-        for row in point.rows:
-            pairs = _pairs(table, row.measurement)
-            same = [job for job, sha256 in pairs if job.sha256 == sha256]
-            if len(same) < len(pairs) and not unlike:
-                first = next(job for job, sha256 in pairs if job.sha256 != sha256)
-                unlike = f"{point.label}, repeat {row.measurement.result.repeat}, job {first.job}"
-            equal, total = equal + len(same), total + len(pairs)
-    return equal, total, unlike
-
-
-def _pairs(table: Table, m: Measurement) -> list[tuple[JobResult, str]]:
-    """Each job with the reference's digest of it; nothing on cuda or without another run as reference."""
-    reference = _reference(table, m)
-    if reference is None or reference is m or "cuda" in attested(m, "device"):
-        return []
-    known = {job.job: job.sha256 for job in reference.result.jobs if job.sha256}
-    return [(job, known[job.job]) for job in m.result.jobs if job.job in known and job.sha256]
-
-
-def _compared(table: Table, m: Measurement) -> list[str | Cell]:
-    jobs = m.result.jobs
-    good = sum(job.valid for job in jobs)
-    valid = Cell(f"{good} of {len(jobs)}", "ok" if good == len(jobs) else "invalid")
-    reference = _reference(table, m)
-    if "cuda" in attested(m, "device"):
-        return [Cell("by validity only (cuda)"), valid, _problem(jobs)]
-    if reference is None:
-        return ["no sequential reference", valid, _problem(jobs)]
-    if reference is m:
-        return ["is the reference", valid, _problem(jobs)]
-    pairs = _pairs(table, m)
-    unlike = [job for job, sha256 in pairs if job.sha256 != sha256]
-    if not pairs:
-        return ["no files to compare", valid, _problem(jobs)]
-    same = Cell(f"{len(pairs) - len(unlike)} of {len(pairs)} equal", "invalid" if unlike else "ok")
-    return [same, valid, f"job {unlike[0].job} on worker {unlike[0].worker}" if unlike else _problem(jobs)]
-
-
-def _problem(jobs: Sequence[JobResult]) -> str:
-    return next((f"job {job.job}: {job.problem}" for job in jobs if not job.valid), "-")
-
-
-def _reference(table: Table, m: Measurement) -> Measurement | None:
-    """The first ok sequential measurement without a fault that made the same outputs, m itself included."""
-    content = _content(m)
-    for point in table.points:
-        if point.executor == "sequential" and point.fault == "none":
-            for row in point.rows:
-                if row.ok and _content(row.measurement) == content:
-                    return row.measurement
-    return None
-
-
-def _content(m: Measurement) -> str:
-    """What decides the bytes of an output: components and workload, without the number of jobs."""
-    point = m.result.point
-    workload = {key: value for key, value in point.get("workload", {}).items() if key != "jobs"}
-    return json.dumps([point.get("tts"), point.get("avatar"), workload], sort_keys=True)
-
-
 def environment(table: Table) -> Section:
-    """Machine, versions and what the engines attested; what differs between points stands first."""
+    """Machine, versions and commit; what differs between points stands first."""
     machine = _settings((m, _flat(m.result.environment)) for m in table.measurements)
-    ran = _settings((m, attestation(m)) for m in table.measurements if m.result.attestation)
-    label = {point.id: point.label for point in table.points}
     blocks: list[Block] = []
     unlike = [key for key, values in machine.items() if len(values) > 1]
     if unlike:
         text = f"The environment changed during this run: {', '.join(unlike)}. Compare with care."
         blocks.append(Text(text, "bad"))
-    blocks.append(_setting_grid("environment", machine, label))
-    if ran:
-        blocks.append(_setting_grid("what ran, as the engines read it back", ran, label))
+    blocks.append(_setting_grid("environment", machine, _labels(table)))
     return Section("environment", "Environment", tuple(blocks))
+
+
+def ran(table: Table) -> Section | None:
+    """What the engines read back: against what was asked, and what of it differs between points."""
+    found = _settings((m, attestation(m)) for m in table.measurements if m.result.attestation)
+    if not found:
+        return None
+    rows: list[list[str | Cell]] = [
+        [point.label, str(row.measurement.result.repeat), *_asked(row.measurement)]
+        for point in in_order(table.points)
+        for row in point.rows
+        if row.measurement.result.attestation
+    ]
+    note = (
+        "A point is invalid where something else ran than was asked. Keys that no engine reads back are not "
+        "vouched for; of results stored before engines read them back, nothing is."
+    )
+    unread = dict.fromkeys(key for m in table.measurements if m.result.attestation for key in _keys(m)[1])
+    unlike = {key: values for key, values in found.items() if len(values) > 1}
+    alike = [f"{key} {next(iter(values))}" for key, values in sorted(found.items()) if len(values) == 1]
+    heads = "point|repeat>|what was asked, ran|first that did not|keys read back"
+    blocks: list[Block] = [grid(heads, rows), Text(note, "note")]
+    if unread:
+        blocks.append(Text(f"Not read back at some point: {', '.join(unread)}.", "note"))
+    if unlike:
+        caption = "as the engines read it back, where points differ"
+        blocks.append(_setting_grid(caption, unlike, _labels(table)))
+    blocks.append(Excerpt("As the engines read it back, the same at all points", "\n".join(alike)))
+    return Section("ran", "Did run what was asked?", tuple(blocks))
+
+
+def _asked(m: Measurement) -> list[str | Cell]:
+    """Whether what was asked ran, the first thing that did not, and how many keys were read back."""
+    asked = _components(m)
+    stored = m.result.evidence.get("mismatches") or []
+    unlike = [str(sentence) for sentence in stored] or mismatches(asked, m.result.attestation)
+    read, unread = _keys(m)
+    counted = f"{len(read)} of {len(read) + len(unread)}"
+    if unlike:
+        return [Cell("no", "invalid"), unlike[0], counted]
+    if not is_attested(asked, m.result.attestation):
+        return [Cell("not attested", "skipped"), "-", counted]
+    return [Cell("yes", "ok") if read else Cell("nothing read back", "skipped"), "-", counted]
+
+
+def _components(m: Measurement) -> dict[str, Any]:
+    return {name: m.result.point[name] for name in COMPONENTS if m.result.point.get(name, {}).get("_target_")}
+
+
+def _keys(m: Measurement) -> tuple[list[str], list[str]]:
+    """component.key of what was read back, and of what was asked and was not."""
+    asked, read, unread = _components(m), [], []
+    for name in asked:
+        known, unknown = compared(asked, m.result.attestation, name)
+        read += [f"{name}.{key}" for key in known if key in asked[name]]
+        unread += [f"{name}.{key}" for key in unknown]
+    return read, unread
+
+
+def _labels(table: Table) -> dict[str, str]:
+    return {point.id: point.label for point in table.points}
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, str]:

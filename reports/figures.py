@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 # Replaced in the SVG, so that figures follow the page's light or dark colours.
 _INK, _LINE = "#123456", "#789abc"
 _WIDTH_IN = 4.9  # narrow, so that 9 pt stays legible on a telephone
+PIXEL = 1 / 900  # of the width: what is closer together is drawn as one
 # Okabe and Ito's colours, which colour-blind readers tell apart; bright enough on white and on black.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8f7a00", "#7f7f7f")
 _MARKERS = "osD^vPX*"
@@ -169,6 +170,31 @@ def groups(
         _name_bars(axes, rows, [-float(row) for row in range(len(rows))], ends)
         axes.set_xlabel(axis)
         _legend(axes)
+        return _svg(figure, name, alt)
+
+
+def lanes(
+    name: str,
+    alt: str,
+    rows: Mapping[str, Sequence[tuple[float, float]]],
+    ticks: Mapping[str, Sequence[float]],
+    axis: str,
+) -> str:
+    """Time lines, one below the other: first of moments as ticks, then of intervals (begin, length)."""
+    names = [*ticks, *rows]
+    with _drawing(name, 0.5 + 0.2 * len(names)) as (figure, axes):
+        for index, moments in enumerate(ticks.values()):
+            axes.vlines(moments, -index - 0.35, -index + 0.35, color=_INK, linewidth=0.6)
+        for index, (part, intervals) in enumerate(rows.items()):
+            place = -index - len(ticks)
+            axes.broken_barh(list(intervals), (place - 0.35, 0.7), color=_colour(part, index), linewidth=0.3)
+        axes.set_yticks(
+            [-index for index in range(len(names))], [label(row, 24) for row in names], fontsize=8
+        )
+        axes.set_ylim(-len(names) + 0.4, 0.6)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(axis)
+        axes.grid(axis="x")
         return _svg(figure, name, alt)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from harness.metrics import METRICS
 from reports.blocks import Cell, Section, Text, grid
-from reports.evidence import environment, incidents, outputs
+from reports.evidence import environment, incidents, ran
+from reports.outputs import outputs
 from reports.performance import matrix, speedup, stages
 from reports.resources import cost, first_output, memory, start_up
+from reports.streaming import streaming
 from reports.tables import Table
 from reports.verdict import not_measured, verdict
 
@@ -18,6 +20,8 @@ _WORDS = (
     ("RTF", "real-time factor, processing time over media time; below 1 is faster than real time"),
     ("request RTF", "what one viewer waits, over the clip's length"),
     ("aggregate RTF", "what the machine needs for all clips, over their length; not what a request waits"),
+    ("reference", "the sequential point of the same work, whose outputs those of the others must equal"),
+    ("attested", "read back from the loaded models, sessions and encoders, not from the settings"),
     ("speed-up, efficiency", "throughput over that of the baseline; efficiency is speed-up per worker"),
     ("interval", "where the mean of repeats lies with 95 % confidence (Student's t); one run has none"),
     ("busy, wait", "busy is a stage's own work; wait is standing in line for a shared component or a worker"),
@@ -53,10 +57,12 @@ SECTIONS: tuple[Callable[[Table], Section | None], ...] = (
     speedup,
     stages,
     first_output,
+    streaming,
     memory,
     cost,
     start_up,
     outputs,
+    ran,
     incidents,
     not_measured,
     environment,

@@ -18,7 +18,7 @@ from reports.points import PointRows, Row, points_of
 # What starts a formula in a spreadsheet, and the mark itself, so that reading back is exact.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 _FIRST = ("point", "repeat", "outcome", "phase", "reason", "executor", "workers")
-_LAST = ("speedup", "efficiency", "speedup_base", "weights", "device", "size")
+_LAST = ("speedup", "efficiency", "speedup_base", "compared", "weights", "device", "size")
 
 
 class EmptyRun(ValueError):
@@ -82,6 +82,7 @@ def _record(point: PointRows, row: Row) -> dict[str, Any]:
         "speedup": speedup,
         "efficiency": speedup / point.workers if speedup is not None else None,
         "speedup_base": point.baseline.label if point.baseline and speedup is not None else None,
+        "compared": result.compared or None,
         **{name: attested(row.measurement, name) for name in ("weights", "device", "size")},
     }
     return {key: plain(value) if isinstance(value, str) else value for key, value in record.items()}

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from harness.metrics import jobs_needed, median_interval, request_rtfs
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
-from reports.evidence import equality
+from reports.outputs import equality, uncompared
 from reports.points import EXECUTORS, PointRows
 from reports.tables import Table, attested, counts
 
-_NOT_COMPARED = "none was compared byte for byte with a sequential run"
+_NOT_COMPARED = "none was compared with that of a sequential run"
 
 
 def verdict(table: Table) -> Section:
@@ -132,7 +132,7 @@ def _validity(table: Table) -> Text:
     equal, total, unlike = equality(table)
     jobs = [job for point in table.ok for row in point.rows for job in row.measurement.result.jobs]
     good = sum(job.valid for job in jobs)
-    same = f"{equal} of {total} are equal to those of the sequential run" if total else _NOT_COMPARED
+    same = f"{equal} of {total} agree with those of the sequential run" if total else _NOT_COMPARED
     text = f"Output: {good} of {len(jobs)} clips of the ok configurations passed the checks; {same}"
     text += f"; first difference: {unlike}." if unlike else "."
     sound = bool(jobs) and good == len(jobs) and not unlike
@@ -225,6 +225,14 @@ def _gap_baseline(table: Table) -> str:
     )
 
 
+def _gap_outputs(table: Table) -> str:
+    alone = uncompared(table)
+    if not alone:
+        return ""
+    more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
+    return f"Outputs without a sequential reference: {'; '.join(alone[:3])}{more}."
+
+
 def _gap_figures(table: Table) -> str:
     names = {"peak_vram_mib": "GPU memory", "ttfa_s": "time to first audio", "ttff_s": "time to first frame"}
     names |= {"usd_per_media_min": "cost (no price per hour given)", "power_w": "power"}
@@ -242,5 +250,6 @@ _GAPS: tuple[Callable[[Table], str], ...] = (
     _gap_workers,
     _gap_axes,
     _gap_baseline,
+    _gap_outputs,
     _gap_figures,
 )

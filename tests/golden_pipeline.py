@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engines.ditto import compose, conditioning, features, keypoints, source
+from engines.ditto import compose, conditioning, crop, face_mesh, features, keypoints
 from engines.ditto.fusion import PARTS, Fusion, join, split
 from engines.ditto.networks import build
 from engines.ditto.stitching import MotionStitch, StitchOptions, blink_index
@@ -170,8 +170,8 @@ def _crop(what: str, name: str) -> np.ndarray:
     dsize, count = (int(number) for number in re.search(r"_(\d+)_l(\d+)", name).groups())
     # The loose crop that finds the 203 landmarks, or the one that the renderer reads.
     margins = {"scale": 1.5, "vy_ratio": -0.1} if dsize == 224 else {"scale": 2.3, "vy_ratio": -0.125}
-    matrix = source.crop_matrix(_landmarks(what, count), dsize, rotate="norot" not in name, **margins)
-    return source.invert(matrix).astype(np.float32) if name.startswith("M_c2o") else matrix
+    matrix = crop.crop_matrix(_landmarks(what, count), dsize, rotate="norot" not in name, **margins)
+    return crop.invert(matrix) if name.startswith("M_c2o") else matrix
 
 
 def _crop_matrices(case: Case, inputs: Arrays) -> Arrays:
@@ -180,7 +180,7 @@ def _crop_matrices(case: Case, inputs: Arrays) -> Arrays:
 
 def _eye_attr(case: Case, inputs: Arrays) -> Arrays:
     half = np.float32(0.5)
-    opened, balls = source.eye_attributes(half * inputs["lmk478"] + half)
+    opened, balls = face_mesh.eye_attributes(half * inputs["lmk478"] + half)
     return {"eye_open": opened, "eye_ball": balls}
 
 
@@ -207,7 +207,7 @@ def _putback(case: Case, inputs: Arrays) -> Arrays:
 
 def _check_resize(case: Case, inputs: Arrays) -> Arrays:
     longest = [int(number) for number in _numbers(_found(r"max_dim (.*)", case))]
-    rows = [source.fit(height, width, limit) for limit in longest for height, width in _RESIZED]
+    rows = [crop.fit(height, width, limit) for limit in longest for height, width in _RESIZED]
     return {"v": np.array(rows, np.int64)}
 
 

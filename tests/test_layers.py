@@ -20,7 +20,7 @@ IN_THE_CHILD = {
     "engines", "engines.contract", "engines.faults", "engines.simulated",
 } | {f"harness.executors.{path.stem}" for path in (ROOT / "harness/executors").glob("[a-z]*.py")}  # fmt: skip
 ENGINE_TO_BREAK = "engines.faults"  # the fault that needs torch imports it where it strikes
-READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict"}
+READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict", "attestation"}
 MAX_LINES, MAX_FUNCTION_LINES, MAX_DEPTH = 300, 40, 7
 MAX_DEPTH_OF_REPORTS = 10  # they stand on the harness's metrics: four levels of those, six of their own
 

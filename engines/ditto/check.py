@@ -2,12 +2,100 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from engines.checkpoint_file import file_complaint, pth_complaint
+from engines.contract import NotApplicable
+from engines.ditto.cfg import NO_CFG, Cfg, disagreements, read
+from engines.ditto.checkpoint_layout import CHECKPOINT_FILES, LEAST_BYTES
+from engines.ditto.face_files import face_files
+from engines.ditto.images import check_image
+from engines.ditto.settings import Settings
 
-def check(data: Mapping[str, Any]) -> None:
-    """Raises ValueError, one line in the words of the command line.
+_COPY_AGAIN = "copy it again from the released checkpoints"
+
+
+def check(data: Mapping[str, Any]) -> str:
+    """Why the point cannot be measured here, "" if it can. Raises ValueError, one line in the words of the
+    command line.
 
     data  the whole resolved configuration; `avatar` has the keys of conf/avatar/ditto.yaml
     """
+    keys = {key: value for key, value in data["avatar"].items() if key in Settings.__dataclass_fields__}
+    not_applicable = ""
+    try:
+        settings = Settings(**keys)
+    except NotApplicable as reason:
+        not_applicable = str(reason)
+        # what depends on the device says nothing about the files, and the other way round
+        settings = Settings(**keys | {"device": "cuda", "mode": "offline"})
+    _check_weights(settings)
+    _check_portrait(settings, str(data["workload"]["portrait"]))
+    check_cfg(settings.cfg, keys)
+    return not_applicable
+
+
+def check_cfg(path: str | None, keys: Mapping[str, Any]) -> Cfg:
+    """The file, read. Raises ValueError where it is no such file, or where the command says otherwise."""
+    if path is None:
+        return NO_CFG
+    cfg = read(path)
+    asked = disagreements(cfg, keys)
+    if asked:
+        words = " ".join(shlex.quote(f"avatar.{key}={_word(value)}") for key, value in asked.items())
+        raise ValueError(f"avatar.cfg={path}: it says otherwise than the command: add {words}")
+    if cfg.emo is not None and keys["emo"] != Settings.emo:
+        raise ValueError(
+            f"avatar.emo={_word(keys['emo'])}: avatar.cfg={path} has emotion rows {cfg.emo.shape}, which are "
+            "used; leave avatar.emo out, or use avatar.cfg=null"
+        )
+    return cfg
+
+
+def _word(value: Any) -> str:
+    """A value as Hydra reads it on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return value if value.isidentifier() else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_word(key)}:{_word(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_word, value)) + "]"
+    return repr(value)
+
+
+def _check_weights(settings: Settings) -> None:
+    """Every file is there and whole as far as its ends tell; their keys and shapes are told by loading."""
+    folder = settings.checkpoint
+    if folder is not None:
+        for network, name in CHECKPOINT_FILES.items():
+            path = folder / "models" / name
+            complaint = pth_complaint(path, LEAST_BYTES[network])
+            if complaint:
+                raise ValueError(f"avatar.weights={folder}: models/{name} {complaint}; {_COPY_AGAIN}")
+    if settings.hubert_file is not None:
+        complaint = file_complaint(settings.hubert_file)
+        if complaint:
+            raise ValueError(f"avatar.hubert={settings.hubert_file}: {complaint}; {_COPY_AGAIN}")
+
+
+def _check_portrait(settings: Settings, portrait: str) -> None:
+    """The picture is whole; a detector finds the face in it, or its crop is stored beside it."""
+    check_image(Path(portrait))
+    folder = settings.faces_folder
+    if folder is None:
+        stored = Path(portrait).with_suffix(".json")
+        if not stored.is_file():
+            raise ValueError(
+                f"workload.portrait={portrait}: has no {stored.name} beside it; see media/portrait.json, "
+                "or give avatar.faces=FOLDER, the aux_models of the released checkpoints"
+            )
+        return
+    for path in vars(face_files(folder)).values():
+        complaint = file_complaint(path) if path not in (None, folder) else ""
+        if complaint:
+            raise ValueError(f"avatar.faces={folder}: {path.name} {complaint}; {_COPY_AGAIN}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,41 +29,68 @@ def feather_mask(width: int, height: int, ratio_w: float = 0.9, ratio_h: float =
     return np.asarray(1 - np.clip(distance, 0, 1), np.float32)[:, :, None]
 
 
-class PutBack:
-    """Pastes renders into one picture; everything that does not change per frame is computed once.
+@dataclass(frozen=True)
+class Landing:
+    """Where renders land in one picture, and how they are weighed: what no frame changes.
 
-    frame    (H, W, 3) uint8
-    m_c2o    (3, 3) from the render's px to the frame's
-    mask     (S, S, 1) weight of the render, S its side
-    Only constants are kept: threads may share one.
+    box         rows and columns of the frame, as slices; empty where the render misses the frame
+    matrix      (2, 3) float64 from the render's px to the box's
+    weight      (h, w, 1) of the render, in [0, 1]
+    background  (h, w, 3) of the frame, weighed already, in [0, 255]
     """
 
-    def __init__(self, frame: NDArray[np.uint8], m_c2o: NDArray[np.floating], mask: Array) -> None:
-        self._frame = frame
-        height, width = frame.shape[:2]
-        whole = cv2.warpAffine(mask[:, :, 0], m_c2o[:2], (width, height), flags=cv2.INTER_LINEAR)
-        top, bottom = _extent(whole.any(axis=1))
-        left, right = _extent(whole.any(axis=0))
-        self._box = slice(top, bottom), slice(left, right)
-        self._size = right - left, bottom - top
-        self._matrix = np.array(m_c2o[:2], np.float64)
-        self._matrix[:, 2] -= left, top
-        weight = np.clip(whole[self._box], 0, 1)[:, :, None]
-        # Three equal channels: a broadcast over the last axis is several times slower.
-        self._weight = np.ascontiguousarray(np.repeat(weight, 3, axis=2))
-        self._background = (1 - self._weight) * frame[self._box]
+    box: tuple[slice, slice]
+    matrix: NDArray[np.float64]
+    weight: Array
+    background: Array
 
-    def __call__(self, render: Array) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) uint8 with a render (S, S, 3) float32 in [0, 255] put back, truncated."""
-        result = self._frame.copy()
-        if min(self._size) > 0:
-            face = cv2.warpAffine(render, self._matrix, self._size, flags=cv2.INTER_LINEAR)
-            face *= self._weight
-            face += self._background
-            result[self._box] = face.astype(np.uint8)
-        return result
+    @property
+    def size(self) -> tuple[int, int]:
+        """(w, h) of the box, px."""
+        height, width = self.weight.shape[:2]
+        return width, height
+
+
+def land(frame: NDArray[np.uint8], m_c2o: NDArray[np.floating], mask: Array) -> Landing:
+    """Find the smallest box that holds every pixel of some weight.
+
+    frame  (H, W, 3) uint8;  m_c2o (3, 3) or (2, 3) from the render's px to the frame's;  mask (S, S, 1)
+    """
+    height, width = frame.shape[:2]
+    whole = cv2.warpAffine(mask[:, :, 0], m_c2o[:2], (width, height), flags=cv2.INTER_LINEAR)
+    top, bottom = _extent(whole.any(axis=1))
+    left, right = _extent(whole.any(axis=0))
+    box = slice(top, bottom), slice(left, right)
+    matrix = np.array(m_c2o[:2], np.float64)
+    matrix[:, 2] -= left, top
+    weight = np.clip(whole[box], 0, 1)[:, :, None]
+    return Landing(box, matrix, weight, (1 - weight) * frame[box])
 
 
 def _extent(used: NDArray[np.bool_]) -> tuple[int, int]:
     places = np.flatnonzero(used)
     return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+
+
+class PutBack:
+    """Pastes renders into one picture; everything that does not change per frame is computed once.
+
+    Arguments are those of `land`. Only constants are kept: threads may share one.
+    """
+
+    def __init__(self, frame: NDArray[np.uint8], m_c2o: NDArray[np.floating], mask: Array) -> None:
+        self._frame = frame
+        self._landing = land(frame, m_c2o, mask)
+        # Three equal channels: a broadcast over the last axis is several times slower.
+        self._weight = np.ascontiguousarray(np.repeat(self._landing.weight, 3, axis=2))
+
+    def __call__(self, render: Array) -> NDArray[np.uint8]:
+        """The frame (H, W, 3) uint8 with a render (S, S, 3) float32 in [0, 255] put back, truncated."""
+        result = self._frame.copy()
+        landing = self._landing
+        if min(landing.size) > 0:
+            face = cv2.warpAffine(render, landing.matrix, landing.size, flags=cv2.INTER_LINEAR)
+            face *= self._weight
+            face += landing.background
+            result[landing.box] = face.astype(np.uint8)
+        return result

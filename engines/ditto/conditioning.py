@@ -47,7 +47,7 @@ def emotion_rows(emotion: Emotion) -> NDArray[np.float32]:
 class Conditions:
     """What stays the same for a source.
 
-    eye_open   (n, 2), eye_ball (n, 6): one row for an image, a row a frame for a video
+    eye_open   (n, 2), eye_ball (n, 6): one row that stays, or a row for each frame of a source video
     keypoints  (63,) canonical keypoints of the first source frame
     emotion    (m, 8) from emotion_rows
     """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engines.contract import NotApplicable
 
 try:
     import soxr
@@ -82,4 +84,81 @@ def encode(audio: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
 
 def cut_to_clip(rows: NDArray[np.float32], samples_16k: int) -> NDArray[np.float32]:
     """Rows for exactly ceil(25 x seconds) frames, without the one that rounding may have added."""
-    return rows[: -(-samples_16k // SAMPLES_PER_FRAME)]
+    return rows[: clip_frames(samples_16k)]
+
+
+def clip_frames(samples_16k: int) -> int:
+    """ceil(25 x seconds), in whole numbers."""
+    return -(-samples_16k // SAMPLES_PER_FRAME)
+
+
+class Resampler:
+    """`resample` for sound that comes in pieces: the same samples to the bit, those at the end last.
+
+    soxr holds back up to 40 ms, for its filter looks ahead. Raises NotApplicable without soxr.
+    """
+
+    def __init__(self, rate: int) -> None:
+        if RESAMPLER != "soxr":
+            raise NotApplicable("avatar.mode=online needs the package soxr; install it, or use mode=offline")
+        self._rate = rate
+        self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        self._heard = self._given = 0
+
+    @property
+    def samples_16k(self) -> int:
+        """Samples that all sound so far makes at 16 kHz."""
+        return -(-self._heard * SAMPLE_RATE // self._rate)
+
+    def feed(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is ready, maybe nothing."""
+        self._heard += len(audio)
+        return self._ready(audio, last=False)
+
+    def finish(self) -> NDArray[np.float32]:
+        """The rest, cut or filled with zeros so that samples_16k have been given out."""
+        rest = self._ready(np.zeros(0, np.float32), last=True)
+        missing = self.samples_16k - self._given
+        return np.pad(rest, (0, missing)) if missing > 0 else rest[: len(rest) + missing]
+
+    def _ready(self, audio: NDArray[np.float32], *, last: bool) -> NDArray[np.float32]:
+        if self._rate == SAMPLE_RATE:
+            ready = audio
+        else:
+            ready = np.asarray(self._stream.resample_chunk(audio, last=last), np.float32)
+        self._given += len(ready)
+        return ready
+
+
+class Chunks:
+    """Features while the sound comes: 5 rows for every 3200 samples at 16 kHz, one encoder call each.
+
+    The first chunk sees zeros for the 3 frames before the sound, and chunks go on until one begins behind
+    the last sample, so there are 3 to 7 rows more than frames. A full chunk has heard 1360 samples more than
+    its own.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._samples = np.zeros(PAST * SAMPLES_PER_FRAME, np.float32)
+
+    def feed(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Rows (5, 1024) of each chunk that is whole by now."""
+        self._samples = np.concatenate([self._samples, samples])
+        while len(self._samples) >= WINDOW:
+            yield self._next()
+
+    def finish(self) -> Iterator[NDArray[np.float32]]:
+        """Rows of the chunks that reach beyond the sound, which zeros continue."""
+        while len(self._samples):
+            yield self._next()
+
+    def _next(self) -> NDArray[np.float32]:
+        chunk = self._samples[:WINDOW]
+        self._samples = self._samples[HOP:]
+        return encode_chunk(np.pad(chunk, (0, WINDOW - len(chunk))), self._encoder)
+
+
+def silence(frames: int, encoder: Encoder) -> NDArray[np.float32]:
+    """Features (frames, 1024) of silence, as `encode` hears it: what comes before an online clip."""
+    return encode(np.zeros(frames * SAMPLES_PER_FRAME, np.float32), encoder)[:frames]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,3 +119,64 @@ class Fusion:
         motion = self.motion[:num_frames].copy()
         smooth(motion, self.smo_k_d, 0, len(motion))
         return motion
+
+    def trim(self) -> None:
+        """Forget all but the rows that later windows can touch; upstream keeps two windows."""
+        self.motion = self.motion[-2 * self.seq_frames :]
+
+
+class OnlineWindows:
+    """Motion while the features come, window by window, after upstream's online worker.
+
+    The first window begins with the silence, so seq_frames - overlap rows of sound fill it. Of its motion
+    only row 0 is used: `first`, to which all motion is relative. Each later window gives the frames that no
+    window to come will change: valid_frames of them, at the end all that are left. A clip too short to fill
+    the first window gives its frames too, where upstream gives none.
+
+    silence  (overlap, dim) feature rows before the clip
+    fusion   with online=True and an overlap of at least half a window: with less, upstream leaves out the
+             clip's first frames
+    predict  (rows (seq_frames, dim), frame number of the first) -> motion (seq_frames, 265); frames of the
+             silence have negative numbers
+    """
+
+    def __init__(self, silence: Array, fusion: Fusion, predict: Callable[[Array, int], Array]) -> None:
+        self.first: Array | None = None
+        self._fusion = fusion
+        self._predict = predict
+        self._frame = -len(silence)
+        self._rows = silence
+        self._waiting = silence[:0]
+
+    def feed(self, rows: Array) -> Iterator[Array]:
+        """Motion (n, 265) of each whole window; as upstream, none before valid_frames rows are new."""
+        self._waiting = np.concatenate([self._waiting, rows])
+        if len(self._waiting) >= self._fusion.valid_frames:
+            yield from self._whole_windows()
+
+    def finish(self) -> Iterator[Array]:
+        """Motion of what is left, in a window continued with its last row."""
+        yield from self._whole_windows()
+        while len(self._rows):
+            yield from self._run(self._fusion.valid_frames if self.first is None else len(self._rows))
+
+    def _whole_windows(self) -> Iterator[Array]:
+        self._rows = np.concatenate([self._rows, self._waiting])
+        self._waiting = self._waiting[:0]
+        while len(self._rows) >= self._fusion.seq_frames:
+            yield from self._run(self._fusion.valid_frames)
+
+    def _run(self, advance: int) -> Iterator[Array]:
+        """One window and its motion; then on by so many rows."""
+        fusion = self._fusion
+        window = self._rows[: fusion.seq_frames]
+        window = np.pad(window, ((0, fusion.seq_frames - len(window)), (0, 0)), mode="edge")
+        fusion.add(self._predict(window, self._frame))
+        self._rows = self._rows[advance:]
+        self._frame += advance
+        if self.first is None:
+            self.first = fusion.motion[0].copy()
+            return
+        final = fusion.motion[-(fusion.valid_frames + fusion.fuse_frames) :][:advance].copy()
+        fusion.trim()
+        yield final

@@ -15,13 +15,15 @@ from torch import Tensor, nn
 
 from engines.checkpoint import sha256
 from engines.contract import NotApplicable
+from engines.ditto.cfg import NO_CFG, read
+from engines.ditto.checkpoint_layout import CHECKPOINT_FILES
 from engines.ditto.diffusion import draw_noise, sample, step_table
 from engines.ditto.fusion import MOTION_DIM, Info
 from engines.ditto.hubert_onnx import OnnxHubert
 from engines.ditto.networks import build
 from engines.ditto.networks.lmdm import ContextEncoder, GuidedStep
 from engines.ditto.settings import Settings
-from engines.ditto.weights import CHECKPOINT_FILES, load_checkpoint, random_weights
+from engines.ditto.weights import load_checkpoint, random_weights
 
 Array = NDArray[np.float32]
 
@@ -32,6 +34,7 @@ HALF_NETWORKS = frozenset({"appearance_extractor", "motion_extractor", "warp_net
 class Models:
     """Networks in eval mode. Calls keep no state, so threads may share one object.
 
+    cfg   what the file avatar.cfg holds
     ran   dtype of the last output of each network, as read back from it
     """
 
@@ -39,6 +42,7 @@ class Models:
         if settings.device == "cuda" and not torch.cuda.is_available():
             raise NotApplicable("device=cuda: torch sees no GPU here; use device=cpu")
         self.settings = settings
+        self.cfg = NO_CFG if settings.cfg is None else read(settings.cfg)
         self.device = torch.device(settings.device)
         self._set_arithmetic()
         self.networks = {network: self._load(network) for network in CHECKPOINT_FILES}
@@ -49,6 +53,11 @@ class Models:
         self._denoise = GuidedStep(self.networks["lmdm"])
         self._steps = step_table(settings.steps)
         self.ran: dict[str, str] = {}
+
+    @property
+    def steps(self) -> int:
+        """Diffusion steps of a window."""
+        return len(self._steps)
 
     def _set_arithmetic(self) -> None:
         torch.set_num_threads(self.settings.cpu_threads)
@@ -133,10 +142,13 @@ class Models:
         return self._run("warp_network", feature, x_s, x_d).float()
 
     @torch.inference_mode()
+    def render(self, feature_3d: Tensor) -> Tensor:
+        """f_3d on the device -> picture (3, S, S) float32 in [0, 255] there."""
+        return self._run("decoder", feature_3d)[0].float() * 255
+
     def decode(self, feature_3d: Tensor) -> Array:
         """f_3d on the device -> picture (S, S, 3) float32 in [0, 255] on the host."""
-        picture = self._run("decoder", feature_3d).float()
-        return np.asarray((picture[0].permute(1, 2, 0) * 255).contiguous().cpu().numpy())
+        return np.asarray(self.render(feature_3d).permute(1, 2, 0).contiguous().cpu().numpy())
 
     def weights(self) -> str:
         """ "random" or "checkpoint <hash over the files>", and the same for HuBERT where it is another."""

@@ -16,13 +16,16 @@ from engines.contract import DeviceTimer, Job, Piece, Stage
 from engines.cuda import CudaTimer, peaks_mib
 from engines.ditto import features
 from engines.ditto.clip import Clip, Source
-from engines.ditto.compose import PutBack, feather_mask
+from engines.ditto.encoders import PIXELS, Encoder, choose
+from engines.ditto.faces import Finder
 from engines.ditto.hubert_onnx import OnnxHubert
-from engines.ditto.models import Models
-from engines.ditto.settings import Settings
-from engines.ditto.source import read_portrait
-from engines.ditto.stages import STAGES
-from engines.ditto.writer import CRF, PIXELS
+from engines.ditto.images import digest, header
+from engines.ditto.models import HALF_NETWORKS, Models
+from engines.ditto.registration import register
+from engines.ditto.rendering import rendering_stages
+from engines.ditto.settings import SEQ_FRAMES, Settings
+from engines.ditto.source import read_source
+from engines.ditto.stages import driving_stages
 
 WARM_UP_RATE = 24_000
 WARM_UP_SAMPLES = WARM_UP_RATE // 5
@@ -47,7 +50,11 @@ class Ditto:
         self.settings = Settings(**keys)
         self._timer: DeviceTimer | None = CudaTimer() if self.settings.device == "cuda" else None
         self._models: Models | None = None
+        self._finder: Finder | None = None
         self._sources: dict[tuple[str, int, int], Source] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._encoder = Encoder()
+        self._stages_ran: dict[str, Any] = {}
 
     @property
     def models(self) -> Models:
@@ -57,7 +64,23 @@ class Ditto:
 
     def load(self) -> None:
         cv2.setNumThreads(self.settings.cpu_threads)
+        # Before the networks: a missing encoder or detector is told at once.
+        self._encoder = choose(self.settings.encoder, self.settings.device)
+        self._finder = self._load_finder()
         self._models = Models(self.settings)
+
+    def _load_finder(self) -> Finder | None:
+        settings = self.settings
+        if settings.faces_folder is None:
+            return None
+        return Finder(
+            settings.faces_folder,
+            settings.device,
+            settings.cpu_threads,
+            settings.crop_scale,
+            settings.crop_vy_ratio,
+            settings.crop_rotate,
+        )
 
     def warm_up(self, job: Job) -> None:
         """Run the job's portrait through all stages on 0.2 s of silence; the video is thrown away."""
@@ -68,35 +91,29 @@ class Ditto:
         output.unlink()
 
     def stages(self, job: Job) -> Sequence[Stage]:
-        clip = Clip(job, self.models, self._source, self._timer)
-        return [stage(clip) for stage in STAGES]
+        clip = Clip(job, self.models, self._source, self._encoder, self._stages_ran, self._timer)
+        return [*driving_stages(clip), *rendering_stages(clip)]
 
     def _source(self, job: Job) -> Source:
-        """The job's portrait at its size; kept for the next job unless cache_source is false."""
+        """The job's portrait at its size; kept for jobs with the same file, unless cache_source is false."""
         if not self.settings.cache_source:
             return self._read_source(job)
-        key = (job.portrait, job.width, job.height)
+        key = (digest(Path(job.portrait)), job.width, job.height)
         if key not in self._sources:
             self._sources[key] = self._read_source(job)
         return self._sources[key]
 
     def _read_source(self, job: Job) -> Source:
-        settings = self.settings
-        portrait = read_portrait(
-            Path(job.portrait), job.width, job.height, settings.max_size, settings.crop_px
-        )
-        info, feature = self.models.source(portrait.network_input(settings.input_px))
-        mask = feather_mask(settings.crop_px, settings.crop_px)
-        height, width = portrait.frame.shape[:2]
-        return Source(
-            size=(width, height),
-            is_image=True,
-            infos=(info,),
-            features=(feature,),
-            eye_open=portrait.eye_open,
-            eye_ball=portrait.eye_ball,
-            put_backs=(PutBack(portrait.frame, portrait.m_c2o, mask),),
-        )
+        path = Path(job.portrait)
+        is_image = not header(path).is_video
+        portraits = read_source(path, job.width, job.height, self.settings, self._finder)
+        source, found = register(portraits, is_image, self.models)
+        self._seen[f"{path.name} {job.width}x{job.height}"] = {
+            "sha256": digest(path)[:16],
+            "frames": len(source.infos),
+            "faces": found,
+        }
+        return source
 
     def attest(self) -> Mapping[str, Any]:
         models = self.models
@@ -106,7 +123,11 @@ class Ditto:
             "size": self.settings.size,
             "stages": self._attest_stages(models),
             "parameters": models.parameters,
-            "versions": _versions(models),
+            "versions": _versions(models) | ({} if self._finder is None else self._finder.versions),
+            "ran": self._ran(models),
+            "faces": self._attest_faces(),
+            "cfg": {"sha256": models.cfg.digest, "ignored": list(models.cfg.ignored)},
+            "encoder": self._attest_encoder(),
             "options": {
                 **dataclasses.asdict(self.settings),
                 "resampler": features.RESAMPLER,
@@ -115,6 +136,31 @@ class Ditto:
                 "tf32": torch.backends.cudnn.allow_tf32,
             },
         }
+
+    def _attest_faces(self) -> dict[str, Any]:
+        """What found the faces, and per portrait how many it saw: several mean that the largest was taken."""
+        backends = {"stored crop": "json"} if self._finder is None else self._finder.backends
+        return {"backends": dict(backends), "portraits": dict(self._seen)}
+
+    def _attest_encoder(self) -> dict[str, Any]:
+        settings = self.settings
+        streaming = settings.container == "fragmented"
+        return self._encoder.attest(settings.x264_preset, settings.x264_threads, streaming)
+
+    def _ran(self, models: Models) -> dict[str, Any]:
+        """Keys of the settings as the loaded objects have them."""
+        half = {models.ran[network] == "float16" for network in HALF_NETWORKS if network in models.ran}
+        frames = models.networks["lmdm"].null_cond_embed.shape[1]
+        ran: dict[str, Any] = {
+            "device": next(models.networks["decoder"].parameters()).device.type,
+            "size": next(size for size, seq_frames in SEQ_FRAMES.items() if seq_frames == frames),
+            "steps": models.steps,
+            "backend": "eager",
+            **self._stages_ran,
+        }
+        if half:
+            ran["precision"] = {(True,): "fp16", (False,): "fp32"}.get(tuple(half), "fp16 and fp32")
+        return ran
 
     def _attest_stages(self, models: Models) -> dict[str, dict[str, str]]:
         stages = {}
@@ -127,8 +173,13 @@ class Ditto:
             weight = next(module.parameters())
             dtype = models.ran.get(network, str(weight.dtype).removeprefix("torch."))
             stages[stage] = {"backend": "eager", "dtype": dtype, "device": weight.device.type}
-        stages["putback"] = {"backend": "opencv", "dtype": "float32", "device": "cpu"}
-        stages["write"] = {"backend": f"libx264 crf {CRF}", "dtype": PIXELS, "device": "cpu"}
+        on_cpu = {"device": "cpu", "meant": "cpu"}
+        on_gpu = {"device": models.device.type}
+        stages["putback"] = {"backend": "opencv", "dtype": "float32", **on_cpu}
+        if self._stages_ran.get("putback") == "gpu":
+            stages["putback"] = {"backend": "eager", "dtype": "float32", **on_gpu}
+        where = on_gpu if self._encoder.name == "nvenc" else on_cpu
+        stages["write"] = {"backend": self._encoder.codec, "dtype": PIXELS, **where}
         return stages
 
     def memory(self) -> Mapping[str, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.contract import NotApplicable
+from engines.ditto import options
 
 # Frames of a motion window, fixed by the weights.
 SEQ_FRAMES = {"full": 80, "tiny": 20}
@@ -22,10 +23,28 @@ _CHOICES = {
     "encoder": ("x264", "nvenc", "auto"),
     "container": ("mp4", "fragmented"),
 }
+# Least, most and what to use instead; whole numbers where both are.
+_NUMBERS: Mapping[str, tuple[float, float, str]] = {
+    "steps": (1, 1000, "diffusion steps; use 10, 25 or 50"),
+    "fix_kp_cond": (0, 1000, "windows; use 0, or 1 online"),
+    "smo_k_d": (1, 99, "frames to smooth over; use 3, or 1 for none"),
+    "smo_k_s": (1, 99, "frames to smooth over; use 13, or 1 for none"),
+    "max_size": (16, 8192, "px of the longest side; use 1920"),
+    "crop_scale": (0.5, 10.0, "times the face; use 2.3"),
+    "crop_vy_ratio": (-2.0, 2.0, "sides of the crop; use -0.125"),
+    "source_frames": (1, 100_000, "frames of the source video; use null for all"),
+    "fade_in": (0, 10_000, "frames; use 0"),
+    "fade_out": (0, 10_000, "frames; use 0"),
+    **dict.fromkeys(("delta_pitch", "delta_yaw", "delta_roll"), (-90.0, 90.0, "degrees; use null")),
+    **dict.fromkeys(("alpha_pitch", "alpha_yaw", "alpha_roll"), (-10.0, 10.0, "times the pose; use null")),
+    "vad_alpha": (0.0, 1.0, "of the expression; use null"),
+    "x264_threads": (1, 128, "threads; use 4"),
+    "cpu_threads": (1, 1024, "threads; use 1"),
+}
+_OPTIONAL = frozenset({"source_frames", *options.CONTROLS})
+_NEEDS_GPU = (("precision", "fp16", "fp32"), ("putback", "gpu", "cpu"), ("encoder", "nvenc", "x264"))
 _AUX_MODELS = "aux_models"
 _HUBERT_FILE = Path(_AUX_MODELS) / "hubert_streaming_fix_kv.onnx"
-# The controls of every frame, by upstream's names; null leaves one out, which is not the same as 0 or 1.
-CONTROLS = ("delta_pitch", "delta_yaw", "delta_roll", "alpha_pitch", "alpha_yaw", "alpha_roll", "vad_alpha")
 
 
 @dataclass(frozen=True)
@@ -90,31 +109,45 @@ class Settings:
             if value not in choices:
                 raise ValueError(f"avatar.{key}={value}: unknown; use one of {', '.join(choices)}")
         self._check_numbers()
+        options.check(vars(self))
         self._check_weights()
-        for key, value, remedy in (
-            ("precision", "fp16", "fp32"),
-            ("putback", "gpu", "cpu"),
-            ("encoder", "nvenc", "x264"),
-        ):
+        self._check_applicable()
+
+    def _check_numbers(self) -> None:
+        longest = self.seq_frames - 1
+        overlap = (0, longest, f"frames shared by windows of {longest + 1}; use 10")
+        for key, (low, high, remedy) in {**_NUMBERS, "overlap": overlap}.items():
+            value = getattr(self, key)
+            if value is None and key in _OPTIONAL:
+                continue
+            kind = (int, float) if isinstance(low, float) else int
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+                raise ValueError(f"avatar.{key}={value}: {low} to {high} {remedy}")
+
+    def _check_applicable(self) -> None:
+        for key, value, remedy in _NEEDS_GPU:
             if self.device == "cpu" and getattr(self, key) == value:
                 raise NotApplicable(
                     f"avatar.{key}={value} with device=cpu: needs a GPU; use avatar.{key}={remedy}"
                 )
-
-    def _check_numbers(self) -> None:
-        longest = SEQ_FRAMES[self.size] - 1
-        rules = (
-            ("steps", 1, 1000, "diffusion steps; use 10, 25 or 50"),
-            ("overlap", 0, longest, f"frames shared by windows of {longest + 1}; use 10"),
-            ("smo_k_d", 1, 99, "frames to smooth over; use 3, or 1 for none"),
-            ("max_size", 16, 8192, "px of the longest side; use 1920"),
-            ("cpu_threads", 1, 1024, "threads; use 1"),
-            ("x264_threads", 1, 128, "threads; use 4"),
-        )
-        for key, low, high, remedy in rules:
-            value = getattr(self, key)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"avatar.{key}={value}: {low} to {high} {remedy}")
+        if self.mode == "online" and self.overlap < self.seq_frames / 2:
+            # the first window is made of silence and of seq - overlap frames, and all of it is thrown away
+            lost = self.seq_frames - 2 * self.overlap
+            raise NotApplicable(
+                f"avatar.mode=online with avatar.overlap={self.overlap}: the first {lost} frames would be "
+                f"lost; use avatar.overlap={self.seq_frames * 7 // 8}"
+            )
+        if self.mode == "online" and self.fade_out:
+            raise NotApplicable(
+                f"avatar.mode=online with avatar.fade_out={self.fade_out}: nobody knows the end of a stream "
+                "before it is there; use avatar.fade_out=0"
+            )
+        if self.mode == "online" and not self.relative_d:
+            # upstream's worker hands over its first window's motion, whatever relative_d says
+            raise NotApplicable(
+                "avatar.mode=online with avatar.relative_d=false: a stream moves relative to its first "
+                "window; use avatar.relative_d=true"
+            )
 
     def _check_weights(self) -> None:
         folder = self.checkpoint
@@ -156,7 +189,7 @@ class Settings:
     @property
     def controls(self) -> dict[str, float]:
         """Controls of every frame, by upstream's names."""
-        return {key: getattr(self, key) for key in CONTROLS if getattr(self, key) is not None}
+        return {key: getattr(self, key) for key in options.CONTROLS if getattr(self, key) is not None}
 
     @property
     def seq_frames(self) -> int:

@@ -94,6 +94,18 @@ def blink_index(
     return index
 
 
+def fade_alpha(frame: int, frames: int, fade_in: int, fade_out: int) -> float | None:
+    """Share of the motion at a clip's ends, the rest is the fade's target; None where nothing fades.
+
+    The fade at the end covers one frame more than its number and wins where both meet, as upstream.
+    frames  of the clip; -1 while it is unknown, and then there is no fade at the end
+    """
+    last = frames - 1
+    if fade_out > 0 and frames >= 0 and frame >= last - fade_out:
+        return max((last - frame) / fade_out, 0)
+    return frame / fade_in if frame < fade_in else None
+
+
 def _points_mask(points: Sequence[int]) -> Array:
     mask = np.zeros((21, 3), np.float32)
     mask[list(points)] = 1
@@ -116,13 +128,17 @@ class MotionStitch:
     """Source and driving motion to keypoints, one frame after the other.
 
     It keeps the first driving frame, the fade target and the frame count: one object per clip.
+    rng    chooses random blinks
+    first  what motion is relative to, where that is not the first driving frame
     The stitching network is applied by the caller, where options.flag_stitching says so.
     """
 
-    def __init__(self, options: StitchOptions, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, options: StitchOptions, rng: random.Random | None = None, first: Info | None = None
+    ) -> None:
         self.options = options
         self.factors = options.factors
-        self._first: Info | None = None
+        self._first = first
         self._fade_to: Info | None = None
         self._frame = 0
         self._source_points: Array | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
-import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,17 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHECKPOINT_FILES: Mapping[str, str] = {
-    "appearance_extractor": "appearance_extractor.pth",
-    "motion_extractor": "motion_extractor.pth",
-    "warp_network": "warp_network.pth",
-    "decoder": "decoder.pth",
-    "stitch_network": "stitch_network.pth",
-    "lmdm": "lmdm_v0.4_hubert.pth",
-}
-"""File of each network in `ditto_pytorch/models/` of the released checkpoints; HuBERT exists only as ONNX."""
+from engines import torch_file
+from engines.checkpoint_file import pth_complaint
+from engines.ditto.checkpoint_layout import CHECKPOINT_FILES, SIGNS, TOP_LEVEL
 
-_TOP_LEVEL = {"lmdm": "model_state_dict", "stitch_network": "retarget_shoulder"}
 _PREFIX = "module."
 
 
@@ -90,58 +81,55 @@ def load_checkpoint(module: nn.Module, path: str | Path, network: str) -> nn.Mod
     """Load a released .pth file strictly into a network of `build`, and return it.
 
     Accepts the released layout: a plain state_dict, or one under `model_state_dict` (lmdm) or
-    `retarget_shoulder` (stitch_network), keys with or without `module.` in front. Runs nothing from the file.
+    `retarget_shoulder` (stitch_network), keys with or without `module.` in front, in any precision; what lies
+    beside that top-level key, like an optimiser's state, is left alone. Runs nothing from the file.
     Raises ValueError, naming file, key, expected and found shape, for any other content; the module is then
     unchanged.
     """
     path = Path(path)
     found = _entries(_read(path), path, network)
-    expected = module.state_dict()
-    for key in [*expected, *(key for key in found if key not in expected)]:
-        wanted, given = (_shape(entries.get(key)) for entries in (expected, found))
-        if wanted != given:
-            raise ValueError(f"{path}: {key}: expected {wanted}, found {given}; {_remedy(network)}")
+    complaint = torch_file.mismatch(module.state_dict(), found)
+    if complaint:
+        raise ValueError(f"{path}: {complaint}; {_remedy(network, found)}")
     module.load_state_dict(found)
     return module
 
 
 def _read(path: Path) -> Any:
-    """The file's content, by torch's reader that runs no code."""
-    try:
-        with warnings.catch_warnings():
-            # a foreign pickle protocol is warned about, then refused; the refusal says enough
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file; give the folder of the released .pth files") from error
-    except (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path}: not a readable checkpoint ({reason[:200]}); copy the released file again"
-        ) from error
+    complaint = pth_complaint(path)
+    if not complaint:
+        try:
+            return torch_file.load(path)
+        except ValueError as error:
+            complaint = str(error)
+    raise ValueError(f"{path}: {complaint}; copy the released file again")
 
 
 def _entries(content: Any, path: Path, network: str) -> dict[str, Tensor]:
     """The state_dict inside the file's layout, keys without `module.`"""
-    top = _TOP_LEVEL.get(network)
+    top = TOP_LEVEL.get(network)
+    remedy = _remedy(network, content)
     if top is not None:
         if not isinstance(content, Mapping) or top not in content:
-            raise ValueError(f"{path}: {top}: expected this top-level key, found none; {_remedy(network)}")
+            raise ValueError(f"{path}: {top}: expected this top-level key, found none; {remedy}")
         content = content[top]
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: expected a state_dict, found {type(content).__name__}; {_remedy(network)}")
+        raise ValueError(f"{path}: expected a state_dict, found {type(content).__name__}; {remedy}")
     entries = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             found = type(value).__name__
-            raise ValueError(f"{path}: {key}: expected a tensor, found {found}; {_remedy(network)}")
+            raise ValueError(f"{path}: {ascii(key)[:80]}: expected a tensor, found {found}; {remedy}")
         entries[key.removeprefix(_PREFIX)] = value
     return entries
 
 
-def _shape(tensor: Tensor | None) -> str:
-    return "no such key" if tensor is None else f"shape ({', '.join(str(n) for n in tensor.shape)})"
-
-
-def _remedy(network: str) -> str:
-    return f"{network} needs the released {CHECKPOINT_FILES[network]} (size=full)"
+def _remedy(network: str, content: Any) -> str:
+    """What is needed, and which file was taken for it, where its keys tell."""
+    needed = f"{network} needs the released {CHECKPOINT_FILES[network]} (size=full)"
+    for other, sign in SIGNS.items():
+        top = TOP_LEVEL.get(other)
+        held = content.get(top, content) if isinstance(content, Mapping) else {}
+        if other != network and isinstance(held, Mapping) and (sign in held or _PREFIX + sign in held):
+            return f"it looks like {CHECKPOINT_FILES[other]}; {needed}"
+    return needed

@@ -106,14 +106,15 @@ class JobRun:
     def _through(self, component: str, stage: Stage, pieces: Iterator[Piece]) -> Iterator[Piece]:
         name = self._recorder.name(component, stage.name)
         for piece in pieces:
-            yield from self._timed(name, stage.timer, stage.feed(piece))
-        yield from self._timed(name, stage.timer, stage.flush())
+            yield from self._timed(name, stage, stage.feed(piece))
+        yield from self._timed(name, stage, stage.flush())
 
-    def _timed(self, name: int, timer: DeviceTimer | None, work: Iterator[Piece]) -> Iterator[Piece]:
+    def _timed(self, name: int, stage: Stage, work: Iterator[Piece]) -> Iterator[Piece]:
         """Each next() is one span: a stage's own work, without that of the stages before and behind it."""
-        recorder = self._recorder
+        recorder, timer = self._recorder, stage.timer
+        phase = "await" if getattr(stage, "awaits", False) else "stage"
         while True:
-            slot = recorder.begin("stage", name, self._worker, self._job.index)
+            slot = recorder.begin(phase, name, self._worker, self._job.index)
             try:
                 start = timer.mark() if timer else None
                 piece = next(work, None)

@@ -32,14 +32,22 @@ ENVIRONMENT = {
     "changed_files": 0,
 }
 READ_BACK = {
-    "tts": {"weights": "random", "device": "cpu", "size": "tiny", "stages": {"gpt": {"dtype": "float32"}}},
+    "tts": {
+        "weights": "random",
+        "device": "cpu",
+        "size": "tiny",
+        "stages": {"gpt": {"dtype": "float32"}},
+        "ran": {"device": "cpu", "precision": "fp32"},
+    },
     "avatar": {
         "weights": "random",
         "device": "cpu",
         "size": "tiny",
         "stages": {"warp": {"dtype": "float32"}},
+        "ran": {"device": "cpu"},
     },
 }
+CHECKS = {"frozen_s": 0.12, "rms_db": -21.5, "tail_flatness": 0.25, "tail_clipped": 0.0, "wraps": 0}
 # Seconds of a job's parts, in order; a wait comes first and is for the shared TTS.
 SEQUENTIAL = {"wait": 0.0, "gpt": 2.0, "warp": 5.0, "write": 1.0}
 SHARED = {"wait": 1.0, "gpt": 2.0, "warp": 6.0, "write": 1.0}
@@ -48,7 +56,12 @@ SHARED = {"wait": 1.0, "gpt": 2.0, "warp": 6.0, "write": 1.0}
 def point(executor: str, workers: int, **changes: Any) -> Point:
     """A point of the full shape; changes are dotted keys with __ for the dot: avatar__steps=10."""
     config: dict[str, dict[str, Any]] = {
-        "tts": {"_target_": "engines.xtts.Xtts", "weights": "random", "device": "cpu", "precision": "fp32"},
+        "tts": {
+            "_target_": "engines.xtts.Xtts",
+            "weights": "random",
+            "device": "cpu",
+            "precision": "fp32",
+        },
         "avatar": {
             "_target_": "engines.ditto.pipeline.Ditto",
             "weights": "random",
@@ -133,7 +146,7 @@ def measured(
         jobs.append(
             JobResult(
                 job, worker, start, start + each, CLIP_S, 100, first_audio, first_frame,
-                f"output/{job}.mp4", f"{job:064x}", True,
+                f"output/{job}.mp4", f"{job:064x}", True, checks=CHECKS,
             )
         )  # fmt: skip
     wall_s = max(job.end_s for job in jobs)
@@ -182,6 +195,7 @@ def every_outcome() -> list[Measurement]:
         "limit": "limits.stage_s", "limit_s": 60.0, "detected_after_s": 0.12,
         "excerpt": "Thread 7 (worker 1)\n  warp (engines/ditto/warp.py:88)\n  wait (threading.py:355)",
         "stacks": "stacks.txt", "processes": ["7: S (sleeping)"],
+        "states": {"worker 1": {"avatar": {"queues": {"warp": "100 of 100"}, "stopping": True}}},
     }  # fmt: skip
     at_warp = {"phase": "stage", "component": "avatar", "stage": "warp"}
     invalid = measured(point("queue", 1))

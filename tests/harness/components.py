@@ -146,3 +146,78 @@ class WithSleeper(Simulated):
         (scratch / "grandchild.tmp").write_text(str(started.pid))
         (scratch / "grandchild.tmp").rename(scratch / "grandchild")
         threading.Event().wait()
+
+
+class SaysFp32(Simulated):
+    """Takes any precision and runs fp32."""
+
+    def __init__(self, precision: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.precision = precision
+
+    def attest(self) -> Mapping[str, Any]:
+        return {**super().attest(), "ran": {"precision": "fp32"}}
+
+
+class ReadsFlag(Simulated):
+    """Reads back a setting that the whole process shares."""
+
+    flag = False
+
+    def attest(self) -> Mapping[str, Any]:
+        return {**super().attest(), "options": {"flag": ReadsFlag.flag}}
+
+
+class SetsFlag(Simulated):
+    """Changes that setting while it loads."""
+
+    def load(self) -> None:
+        ReadsFlag.flag = True
+
+
+class Painter(Simulated):
+    """Writes a real MP4 of what it is given, in colours and pitch of the job's seed.
+
+    shared  the seed passes through one variable of the process, as a model does that keeps its input in an
+            attribute: two jobs at once take each other's
+    into    folder to write to instead of the job's own, under the same name
+    name    of all files instead of the job's own
+    """
+
+    now = 0
+
+    def __init__(self, shared: bool = False, into: str = "", name: str = "", **settings: Any) -> None:
+        super().__init__(**settings)
+        self.shared = shared
+        self.into = into
+        self.file_name = name
+
+    def stages(self, job: Job) -> list[PaintStage]:
+        return [PaintStage(self, job)]
+
+
+class PaintStage:
+    name = "paint"
+    timer = None
+
+    def __init__(self, painter: Painter, job: Job) -> None:
+        self._painter = painter
+        self._job = job
+        self._seconds = 0.0
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        self._seconds += piece.count / piece.rate
+        yield from ()
+
+    def flush(self) -> Iterator[Piece]:
+        from tests.harness import clips
+
+        Painter.now = self._job.seed
+        time.sleep(0.05)
+        seed = Painter.now if self._painter.shared else self._job.seed
+        count = -(-round(self._seconds * 1e6) * 25 // 10**6)
+        sound = clips.voice(self._seconds, 100.0 + 20 * seed)
+        path = Path(self._job.output)
+        path = Path(self._painter.into or path.parent) / (self._painter.file_name or path.name)
+        clips.write(path, clips.moving(count, seed), sound)
+        yield Piece("video", {"path": str(path), "frames": count, "audio_s": self._seconds})

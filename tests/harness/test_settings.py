@@ -44,7 +44,15 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("workload.jobs=8.5", "workload.jobs=8.5: must be a whole number"),
         ("workload.seed=0.5", "workload.seed=0.5: must be a whole number"),
         ("workload.texts=[]", "workload.texts=[]: must not be empty"),
-        ("workload.texts=[' ']", "workload.texts=[' ']: must not be empty"),
+        ("workload.texts=[' ']", "workload.texts=[' ']: text 0 must not be empty; give at least one word"),
+        ("workload.texts=[a,7]", "workload.texts=['a', 7]: text 1 is no text; put it in quotes"),
+        ("workload.language=English", "workload.language=English: does not have the right form; like en, "),
+        ("workload.language=[en,5]", "workload.language=['en', 5]: 5 does not have the right form"),
+        ("workload.language=[en,es]", "workload.language=[en,es]: 2 languages for 3 texts; give one for all"),
+        ("workload.seconds=[]", "workload.seconds=[]: must not be empty"),
+        ("workload.seconds=4.2", "workload.seconds=4.2: must be a list, like [1,2]"),
+        ("workload.seconds=[2,0]", "workload.seconds=[2, 0]: 0 must be at least 0.04"),
+        ("workload.seconds=[2,soon]", "workload.seconds=[2, 'soon']: soon must be a number"),
         ("workload.texts=hello", "workload.texts=hello: must be a list, like [one,two]"),
         ("workload.texts=5", "workload.texts=5: must be a list, like [one,two]"),
         ("workload.resolution=512", "workload.resolution=512: does not have the right form; WIDTHxHEIGHT"),
@@ -54,6 +62,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("name=../elsewhere", "name=../elsewhere: a folder name of letters, digits"),
         ("name='two words'", "name=two words: a folder name of letters, digits"),
         ("name=''", "name=: a folder name of letters, digits"),
+        (f"name={'a' * 101}", "name=aaa"),
         ("fault.kind=fire", "fault.kind=fire: choose from none, hang, raise"),
         ("fault.worker=first", "fault.worker=first: must be a whole number"),
         ("fault.job=-1", "fault.job=-1: must be at least 0"),
@@ -163,7 +172,7 @@ def test_a_fault_on_one_worker_of_a_component_that_all_share_is_a_wrong_setting(
         ("avatar.weights={here}", "has no models/appearance_extractor.pth"),
         ("tts.weights={here}", "has no config.json"),
         ("workload.voice={here}", "is not a file"),
-        ("workload.portrait={here}/face.png", "has no face.json beside it"),
+        ("workload.voice={here}/face.png", "not readable audio; give a WAV or FLAC file"),
     ],
 )
 def test_a_path_without_what_belongs_to_it_is_a_wrong_setting(
@@ -193,3 +202,16 @@ def test_a_rule_about_a_key_that_is_not_there_is_told() -> None:
         SettingError, match=r"tts\.rules\.speed: there is no such key; mend the rule in conf/"
     ):
         planned("+tts.rules.speed.min=1")
+
+
+def test_every_text_and_every_length_of_a_workload_has_its_turn() -> None:
+    assert planned("workload.texts=[a,b]").point.num_jobs == 4
+    assert planned("workload.texts=[a,b,c,d,e]").point.num_jobs == 5
+    assert planned("workload.seconds=[1,2,3,4,5,6]").point.num_jobs == 6
+
+
+def test_what_a_check_returns_is_why_the_point_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import inputs
+
+    monkeypatch.setattr(inputs, "check", lambda data: f"no {data['workload']['language']} here")
+    assert planned().not_applicable == "no en here"

@@ -10,6 +10,7 @@ import pytest
 
 from harness import store
 from harness.result import JobResult, Measurement, Outcome, PointResult, Sample, Span
+from tests.data.make_runs import HERE
 
 JOB = JobResult(0, 1, 0.0, 2.5, 4.0, 100, 0.5, None, "output/job0.mp4", "ab" * 32, True)
 RESULT = PointResult(
@@ -72,7 +73,7 @@ def test_a_result_with_a_key_that_nobody_knows_is_not_read(stored: Path) -> None
 def test_another_schema_is_named(stored: Path) -> None:
     file = stored / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 99}))
-    with pytest.raises(store.UnreadableResult, match="schema 99, this version reads 1"):
+    with pytest.raises(store.UnreadableResult, match="schema 99, this version reads 1 and 2"):
         store.load_result(stored)
 
 
@@ -111,3 +112,10 @@ def test_a_run_is_loaded_by_point_and_by_number_of_the_repeat(tmp_path: Path) ->
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such run; see the folders of runs/"):
         store.load_run(tmp_path / "nothing")
+
+
+def test_a_result_of_the_first_format_is_read_with_nothing_claimed_of_what_it_lacks() -> None:
+    old = store.load_run(HERE / "schema_1")
+    assert {one.result.compared for one in old} == {""}
+    assert all(job.checks == {} for one in old for job in one.result.jobs)
+    assert {json.loads(file.read_text())["schema"] for file in HERE.glob("schema_1/*/*/result.json")} == {1}

@@ -18,10 +18,14 @@ def measurements() -> list[Measurement]:
     """A point whose every text is hostile, beside an ok sequential one with a hostile machine and axis."""
     made = point(f"{SCRIPT}\"'", 2, avatar__steps=f'"><img src=x onerror=alert(1)>{SCRIPT}')
     evidence = {"excerpt": f"```\n{TEXT}", "detected_after_s": 1.0, "limit": TEXT, "processes": [TEXT]}
+    evidence |= {"mismatches": [TEXT], "states": {TEXT: {TEXT: {"named": TEXT, TEXT: [TEXT]}}}}
     bad = broken(made, Outcome.HUNG, TEXT, phase="stage", component=TEXT, stage=TEXT, evidence=evidence)
     good = measured(point("sequential", 1))
-    jobs = tuple(replace(job, problem=TEXT, valid=False) for job in good.result.jobs)
+    checks = {"rms_db": TEXT, "equal": False, TEXT: TEXT}
+    jobs = tuple(replace(job, problem=TEXT, valid=False, checks=checks) for job in good.result.jobs)
     environment = {"machine": TEXT, TEXT: TEXT}
-    attestation = {"worker 0": {"tts": {"weights": TEXT, "device": TEXT}}}
-    changed = replace(good.result, jobs=jobs, environment=environment, attestation=attestation)
+    attestation = {"worker 0": {"tts": {"weights": TEXT, "device": TEXT, "ran": {TEXT: TEXT}}}}
+    changed = replace(
+        good.result, jobs=jobs, environment=environment, attestation=attestation, compared=f"differs {TEXT}"
+    )
     return [replace(bad, samples=()), replace(good, result=changed)]

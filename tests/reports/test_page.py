@@ -18,7 +18,7 @@ from tests.reports import hostile
 
 ALL = [
     *("verdict", "points", "speedup", "stages", "first-output", "memory", "cost", "start-up", "outputs"),
-    *("incidents", "not-measured", "environment", "reading"),
+    *("ran", "incidents", "not-measured", "environment", "reading"),
 ]
 
 

@@ -93,7 +93,7 @@ def test_the_speedup_of_repeats_carries_their_number() -> None:
 def test_another_output_under_concurrency_is_said_and_named() -> None:
     text = said(read(HERE / "every_outcome").measurements)
     assert "24 of 24 clips of the ok configurations passed the checks" in text
-    assert "19 of 20 are equal to those of the sequential run" in text
+    assert "19 of 20 agree with those of the sequential run" in text
     assert "first difference: threads x2, repeat 2, job 3" in text
 
 

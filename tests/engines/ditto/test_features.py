@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engines.contract import NotApplicable
 from engines.ditto import features
 
 
@@ -46,3 +47,69 @@ def test_a_clip_of_whole_frames_gets_no_frame_more_by_rounding(tokens, frames):
     samples_16k = -(-(4 * tokens * 24_000 // 22_050) * 256 * 16_000 // 24_000)
     rows = np.zeros((features.num_frames(samples_16k), 1), np.float32)
     assert len(features.cut_to_clip(rows, samples_16k)) == frames
+
+
+def pieces(samples, seed=0):
+    """The samples in pieces of 1 to 3000."""
+    sizes = np.random.default_rng(seed).integers(1, 3000, len(samples))
+    return np.split(samples, np.cumsum(sizes)[np.cumsum(sizes) < len(samples)])
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("samples", [1, 1001, 60_001])
+def test_sound_resampled_in_pieces_has_the_samples_of_the_whole(rate, samples):
+    sound = np.random.default_rng(1).standard_normal(samples).astype(np.float32)
+    resampler = features.Resampler(rate)
+    parts = [resampler.feed(piece) for piece in pieces(sound)]
+    together = np.concatenate([*parts, resampler.finish()])
+    np.testing.assert_array_equal(together, features.resample(sound, rate))
+    assert len(together) == resampler.samples_16k
+
+
+def test_the_resampler_holds_back_40_ms_at_most():
+    resampler = features.Resampler(24_000)
+    given = 0
+    for step in range(1, 101):
+        given += len(resampler.feed(np.ones(240, np.float32)))
+        assert step * 160 - given <= 640
+
+
+def test_online_without_soxr_is_not_possible(monkeypatch):
+    monkeypatch.setattr(features, "RESAMPLER", "scipy")
+    with pytest.raises(NotApplicable, match=r"avatar.mode=online needs the package soxr"):
+        features.Resampler(24_000)
+
+
+def heard_by(encoder_calls):
+    def encoder(chunk):
+        encoder_calls.append(chunk.copy())
+        return np.zeros((20, 1024), np.float32)
+
+    return encoder
+
+
+@pytest.mark.parametrize("samples", [1, 1280, 1281, 4559, 4560, 16_000])
+def test_online_chunks_begin_every_3200_samples_and_end_behind_the_last(samples):
+    sound = np.arange(1, samples + 1, dtype=np.float32)
+    calls = []
+    chunks = features.Chunks(heard_by(calls))
+    rows = [row for piece in pieces(sound) for row in chunks.feed(piece)] + list(chunks.finish())
+    padded = np.concatenate([np.zeros(1920, np.float32), sound, np.zeros(6480, np.float32)])
+    starts = range(0, 1920 + samples, 3200)
+    assert len(calls) == len(rows) == len(starts)
+    for call, start in zip(calls, starts, strict=True):
+        np.testing.assert_array_equal(call, padded[start : start + 6480])
+
+
+def test_the_first_chunk_needs_285_ms_of_sound():
+    calls = []
+    chunks = features.Chunks(heard_by(calls))
+    assert len(list(chunks.feed(np.zeros(4559, np.float32)))) == 0
+    assert len(list(chunks.feed(np.zeros(1, np.float32)))) == 1  # 4560 / 16000 s
+
+
+@pytest.mark.parametrize("frames", [5, 60, 70, 75])
+def test_silence_has_as_many_rows_as_asked(frames):
+    calls = []
+    assert features.silence(frames, heard_by(calls)).shape == (frames, 1024)
+    assert len(calls) == frames / 5

@@ -1,5 +1,6 @@
 """Wrong keys are refused in the words of the command line, before anything is loaded."""
 
+import dataclasses
 import sys
 import types
 from pathlib import Path
@@ -29,6 +30,36 @@ CONF = Path(__file__).parents[3] / "conf" / "avatar" / "ditto.yaml"
         ({"weights": "/nowhere", "size": "full"}, "avatar.weights=/nowhere: no folder models/"),
         ({"weights": "/nowhere"}, "released weights are full size; use size=full or avatar.weights=random"),
         ({"hubert": "/nowhere.onnx"}, "avatar.hubert=/nowhere.onnx: no such file; use avatar.hubert=random"),
+        ({"mode": "live"}, "avatar.mode=live: unknown; use one of offline, online"),
+        ({"putback": "tpu"}, "avatar.putback=tpu: unknown; use one of cpu, gpu"),
+        ({"encoder": "x265"}, "avatar.encoder=x265: unknown; use one of x264, nvenc, auto"),
+        ({"steps": True}, "avatar.steps=True: 1 to 1000 diffusion steps"),
+        ({"steps": 2.5}, "avatar.steps=2.5: 1 to 1000 diffusion steps"),
+        ({"crop_scale": 0.1}, "avatar.crop_scale=0.1: 0.5 to 10.0 times the face; use 2.3"),
+        ({"crop_scale": float("nan")}, "avatar.crop_scale=nan: 0.5 to 10.0"),
+        ({"source_frames": 0}, "avatar.source_frames=0: 1 to 100000 frames of the source video; use null"),
+        ({"vad_alpha": 1.5}, "avatar.vad_alpha=1.5: 0.0 to 1.0 of the expression; use null"),
+        ({"delta_pitch": "2"}, "avatar.delta_pitch=2: -90.0 to 90.0 degrees; use null"),
+        ({"smo_k_s": 0}, "avatar.smo_k_s=0: 1 to 99 frames to smooth over; use 13"),
+        ({"emo": 8}, "avatar.emo=8: 0 to 7, several [3,4] (1 to 7), or a list a frame [[4],[3,4]]; use 4"),
+        ({"emo": []}, "avatar.emo=[]: 0 to 7"),
+        ({"emo": [0, 1, 2, 3, 4, 5, 6, 7]}, "avatar.emo=[0, 1, 2, 3, 4, 5, 6, 7]: 0 to 7"),
+        ({"emo": [[4], 3]}, "avatar.emo=[[4], 3]: 0 to 7"),
+        ({"emo": [[4], []]}, "avatar.emo=[[4], []]: 0 to 7"),
+        ({"emo": "happy"}, "avatar.emo=happy: 0 to 7"),
+        ({"emo": True}, "avatar.emo=True: 0 to 7"),
+        ({"fix_kp_cond_dim": [202, 0]}, "avatar.fix_kp_cond_dim=[202, 0]: null or [first,end] of 265"),
+        ({"fix_kp_cond_dim": [0, 266]}, "avatar.fix_kp_cond_dim=[0, 266]: null or [first,end] of 265"),
+        ({"fix_kp_cond_dim": 202}, "avatar.fix_kp_cond_dim=202: null or [first,end] of 265"),
+        ({"use_d_keys": ["exp", "nose"]}, "avatar.use_d_keys=['exp', 'nose']: null, or of exp, pitch"),
+        ({"use_d_keys": {"exp": "x"}}, "avatar.use_d_keys={'exp': 'x'}: null, or of exp, pitch"),
+        ({"use_d_keys": {}}, "avatar.use_d_keys={}: null, or of exp, pitch"),
+        ({"fade_out_keys": []}, "avatar.fade_out_keys=[]: a list of exp, pitch"),
+        ({"fade_out_keys": "exp"}, "avatar.fade_out_keys=exp: a list of exp, pitch"),
+        ({"delta_eye_open_n": -2}, "avatar.delta_eye_open_n=-2: -1, 0, a number of frames or a list"),
+        ({"delta_eye_open_n": [70, -1]}, "avatar.delta_eye_open_n=[70, -1]: -1, 0, a number"),
+        ({"fade_in": 5}, "avatar.fade_in=5: fades only with a target; add avatar.fade_type=d0 or s"),
+        ({"fade_out": 5}, "avatar.fade_out=5: fades only with a target; add avatar.fade_type=d0 or s"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_rule_and_remedy(keys, text):
@@ -37,22 +68,74 @@ def test_a_wrong_key_is_named_with_its_rule_and_remedy(keys, text):
     assert text in str(caught.value)
 
 
-@pytest.mark.parametrize("keys", [{"mode": "online"}, {"precision": "fp16"}])
-def test_what_cannot_run_here_is_skipped_and_not_an_error(keys):
-    with pytest.raises(NotApplicable, match="; use avatar"):
-        Ditto(device="cpu", **keys)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"emo": 0},
+        {"emo": [3, 4]},
+        {"emo": [[4], [3, 4], [3]]},
+        {"fix_kp_cond_dim": [0, 202]},
+        {"use_d_keys": ["exp", "pitch"]},
+        {"use_d_keys": {"exp": 0.5, "t": 1}},
+        {"fade_out_keys": ["exp", "pitch"]},
+        {"delta_eye_open_n": -1},
+        {"delta_eye_open_n": [70, 90]},
+        {"fade_in": 5, "fade_out": 5, "fade_type": "s"},
+        {"delta_pitch": 2, "alpha_yaw": 0.5, "vad_alpha": 0},
+        {"mode": "online", "overlap": 10},  # of windows of 20
+        {"mode": "online", "overlap": 70, "size": "full"},
+    ],
+)
+def test_every_form_that_upstream_takes_is_taken(keys):
+    settings = Settings(**keys)
+    assert {key: getattr(settings, key) for key in keys} == keys
+
+
+@pytest.mark.parametrize(
+    ("keys", "remedy"),
+    [
+        ({"precision": "fp16"}, "use avatar.precision=fp32"),
+        ({"putback": "gpu"}, "use avatar.putback=cpu"),
+        ({"encoder": "nvenc"}, "use avatar.encoder=x264"),
+        ({"mode": "online", "overlap": 9}, "the first 2 frames would be lost; use avatar.overlap=17"),
+        (
+            {"mode": "online", "overlap": 10, "size": "full"},
+            "the first 60 frames would be lost; use avatar.overlap=70",
+        ),
+        ({"mode": "online", "fade_out": 5, "fade_type": "s"}, "use avatar.fade_out=0"),
+    ],
+)
+def test_what_cannot_run_here_is_skipped_and_not_an_error(keys, remedy):
+    with pytest.raises(NotApplicable) as caught:
+        Settings(device="cpu", **keys)
+    assert str(caught.value).endswith(remedy)
+
+
+def test_only_the_controls_that_are_given_are_passed_on():
+    assert Settings().controls == {}
+    assert Settings(delta_pitch=2.0, alpha_yaw=0.0).controls == {"delta_pitch": 2.0, "alpha_yaw": 0.0}
+
+
+@pytest.mark.parametrize("combination", yaml.safe_load(CONF.read_text())["impossible"])
+def test_what_the_config_file_calls_impossible_cannot_be_set_either(combination):
+    def broken(wanted):
+        if isinstance(wanted, dict):
+            return wanted.get("min", wanted.get("max"))
+        return wanted[0] if isinstance(wanted, list) else wanted
+
+    keys = {key: broken(wanted) for key, wanted in combination.items() if key != "because"}
+    with pytest.raises((NotApplicable, ValueError)):
+        Settings(**keys, **({"fade_type": "s"} if "fade_out" in keys else {}))
 
 
 def test_the_config_file_has_every_key_with_its_default_and_no_other():
     given = yaml.safe_load(CONF.read_text())
     assert given["_target_"] == "engines.ditto.pipeline.Ditto"
-    keys = {
-        key: value
-        for key, value in given.items()
-        if key not in ("_target_", "rules", "impossible", "stage_names")
-    }
+    words = ("_target_", "rules", "check", "impossible", "stage_names")
+    keys = {key: value for key, value in given.items() if key not in words}
     settings = Settings(**{key: value for key, value in keys.items() if "${" not in str(value)})
-    assert settings == Settings()
+    lists = {"fade_out_keys": tuple(settings.fade_out_keys)}
+    assert dataclasses.replace(settings, **lists) == Settings()
     assert set(keys) == set(Settings.__dataclass_fields__)
     assert set(given["rules"]) <= set(keys)
 

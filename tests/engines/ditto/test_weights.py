@@ -3,14 +3,16 @@
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from engines.checkpoint import sha256
+from engines.ditto.checkpoint_layout import CHECKPOINT_FILES, LEAST_BYTES, SIGNS
 from engines.ditto.networks import NETWORKS, build
-from engines.ditto.weights import CHECKPOINT_FILES, load_checkpoint, random_weights
+from engines.ditto.weights import load_checkpoint, random_weights
 from tests import recipe
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "golden.json").read_text())["cases"]
@@ -86,17 +88,64 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
     assert "expected a" in refusal("appearance_extractor", path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_truncated_file_is_refused(tmp_path, share):
+@pytest.mark.parametrize(
+    ("share", "complaint"),
+    [(0.0, "is an empty file"), (0.1, "is truncated"), (0.5, "is truncated"), (0.99, "is truncated")],
+)
+def test_a_truncated_file_is_refused(tmp_path, share, complaint):
     path = written(tmp_path, "warp_network", state("warp_network"))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    assert "not a readable checkpoint" in refusal("warp_network", path)
+    assert complaint in refusal("warp_network", path)
+
+
+def test_a_truncated_file_of_the_old_format_is_refused(tmp_path):
+    path = tmp_path / "decoder.pth"
+    torch.save(state("decoder"), path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "is not a readable checkpoint" in refusal("decoder", path)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    assert "no such file" in refusal("decoder", tmp_path / "decoder.pth")
-    assert "not a readable checkpoint" in refusal("decoder", tmp_path)
+    assert "cannot be read (No such file" in refusal("decoder", tmp_path / "decoder.pth")
+    assert "cannot be read (Is a directory)" in refusal("decoder", tmp_path)
+
+
+@pytest.mark.parametrize("taken", [name for name in CHECKPOINT_FILES if name != "stitch_network"])
+def test_a_file_that_was_swapped_for_another_is_recognised(tmp_path, taken):
+    entries = {f"module.{key}": value for key, value in state(taken).items()}
+    message = refusal("stitch_network", written(tmp_path, taken, entries))
+    assert f"it looks like {CHECKPOINT_FILES[taken]}; stitch_network needs" in message
+
+
+@pytest.mark.parametrize("network", ["decoder", "lmdm"])
+def test_the_stitching_file_is_recognised_in_place_of_another(tmp_path, network):
+    message = refusal(network, written(tmp_path, "stitch_network", state("stitch_network")))
+    assert f"it looks like stitch_network.pth; {network} needs" in message
+
+
+def test_every_network_has_the_parameters_and_the_sign_that_its_file_is_known_by():
+    with torch.device("meta"):
+        networks = {name: build(name, "full") for name in CHECKPOINT_FILES}
+    keys = {name: set(module.state_dict()) for name, module in networks.items()}
+    for name, module in networks.items():
+        assert 2 * sum(entry.numel() for entry in module.parameters()) == LEAST_BYTES[name]
+        assert [other for other in networks if SIGNS[name] in keys[other]] == [name]
+
+
+def test_the_state_of_an_optimiser_beside_the_weights_does_no_harm(tmp_path):
+    path = tmp_path / "training.pth"
+    torch.save({"model_state_dict": state("lmdm"), "optimizer": {"step": 3, "lr": [1e-4]}}, path)
+    module = load_checkpoint(build("lmdm", "tiny"), path, "lmdm")
+    assert recipe.weights_crc32(module.state_dict()) == CHECKSUMS["lmdm"]
+
+
+def test_a_sparse_tensor_of_the_right_shape_is_refused(tmp_path):
+    entries = state("stitch_network")
+    entries["mlp.0.weight"] = entries["mlp.0.weight"].to_sparse()
+    assert "mlp.0.weight: expected shape" in refusal(
+        "stitch_network", written(tmp_path, "stitch_network", entries)
+    )
 
 
 class _Touches:
@@ -113,7 +162,7 @@ class _Touches:
 def test_a_hostile_pickle_is_refused_and_not_run(tmp_path, save):
     path, trace = tmp_path / "decoder.pth", tmp_path / "trace"
     save({"fc.weight": _Touches(str(trace))}, path)
-    assert "not a readable checkpoint" in refusal("decoder", path)
+    assert re.search(r"\((it wants to call posix.mkdir|Unsupported operand \d+)\)", refusal("decoder", path))
     assert not trace.exists()
 
 

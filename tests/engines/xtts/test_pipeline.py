@@ -19,10 +19,11 @@ with warnings.catch_warnings():  # of the packages, not ours
     warnings.simplefilter("ignore")
     torch = pytest.importorskip("torch")
     pytest.importorskip("TTS", reason="coqui-tts is not installed")
-    from engines.xtts import Sampling, Xtts
-    from engines.xtts_weights import Network, PrivateRandom, configuration, save
+    from engines.xtts.pipeline import Xtts
+    from engines.xtts.sampling import Sampling
+    from engines.xtts.weights import Network, PrivateRandom, configuration, save
 
-VOICE = str(Path(__file__).parents[2] / "media" / "voice_3s.wav")
+VOICE = str(Path(__file__).parents[3] / "media" / "voice_3s.wav")
 JOB = Job(
     index=0,
     text="Good morning, this is a short test.",
@@ -228,6 +229,10 @@ def test_attest_says_what_ran(xtts: Xtts) -> None:
     eager = {"backend": "eager", "dtype": "float32", "device": "cpu"}
     assert facts["stages"] == {"condition": eager, "gpt": eager, "vocoder": eager}
     assert facts["versions"]["torch"] == torch.__version__
+    speech(xtts, replace(JOB, num_tokens=2))
+    assert xtts.attest()["ran"] == {
+        "device": "cpu", "size": "tiny", "precision": "fp32", "backend": "eager", "mode": "full"
+    }  # fmt: skip
     assert xtts.memory() == {}
 
 
@@ -259,8 +264,8 @@ def test_attest_shows_a_stage_of_another_precision() -> None:
 
 def test_settings_that_cannot_be_are_refused_before_loading() -> None:
     base = {"device": "cpu", "size": "tiny", "weights": "random", "seed": 0}
-    with pytest.raises(NotApplicable, match=r"tts.mode=stream"):
-        Xtts(**base, mode="stream")
+    with pytest.raises(ValueError, match=r"tts.mode=live: not offered; use full or stream"):
+        Xtts(**base, mode="live")
     with pytest.raises(ValueError, match=r"tts.precision=fp16: not offered; use fp32"):
         Xtts(**base, precision="fp16")
     with pytest.raises(ValueError, match=r"tts.speaker=Ana: random weights have no named speakers"):

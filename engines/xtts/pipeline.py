@@ -13,17 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import LogitsProcessor, LogitsProcessorList
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import LogitsProcessorList
 
 from engines.checkpoint import sha256
 from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
 from engines.cuda import CudaTimer, peaks_mib
-from engines.xtts_settings import Settings
-from engines.xtts_voice import REFERENCE_RATE, read_clip, reference
-from engines.xtts_weights import checkpoint_network, random_network
+from engines.xtts.checkpoint import checkpoint_network
+from engines.xtts.sampling import processors
+from engines.xtts.settings import Settings
+from engines.xtts.stream import GptStream, Tokens, VocoderStream
+from engines.xtts.voice import REFERENCE_RATE, read_clip, reference
+from engines.xtts.weights import random_network
 
 WARM_UP_TOKENS = 10
+# By the GPT's width.
+SIZES = {1024: "full", 64: "tiny"}
 
 
 @dataclass(frozen=True)
@@ -38,21 +42,6 @@ class Prompt:
     tokens: torch.Tensor
     latents: torch.Tensor
     speaker: torch.Tensor
-
-
-class Sampling(LogitsProcessor):
-    """Makes the greedy choice random: the largest of logits + Gumbel noise is a sample of their softmax.
-
-    The noise comes from a generator of its own. `generate` would draw from torch's global one, which all
-    threads share, and speech would depend on what the others do.
-    """
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.generator = torch.Generator(device).manual_seed(seed)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        noise = torch.empty_like(scores).exponential_(generator=self.generator)
-        return scores - noise.clamp_min_(torch.finfo(scores.dtype).tiny).log_()
 
 
 class Step:
@@ -80,6 +69,7 @@ class Xtts:
         self._timer: DeviceTimer | None = None
         self.speakers: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
         self.speakers_computed = 0
+        self._ran_modes: set[str] = set()
 
     def load(self) -> None:
         s = self.settings
@@ -87,8 +77,8 @@ class Xtts:
             if not torch.cuda.is_available():
                 raise NotApplicable("tts.device=cuda: torch sees no GPU here; use device=cpu")
             self._timer = CudaTimer()
-            # fp32 means it: by torch's default the vocoder's convolutions would run in TF32.
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        # fp32 means it: by torch's default the vocoder would run in TF32. The flags are the whole process's.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         transformers.utils.logging.set_verbosity_error()  # it warns about GPT2Config's unused token ids
         torch.set_num_threads(s.cpu_threads)
         if s.weights == "random":
@@ -112,13 +102,21 @@ class Xtts:
         """
         if self.settings.device == "cpu":
             job = replace(job, num_tokens=min(job.num_tokens or WARM_UP_TOKENS, WARM_UP_TOKENS))
-        piece = Piece("text", job.text)
+        pieces = [Piece("text", job.text)]
         for stage in self.stages(job):
-            (piece,) = stage.feed(piece)
+            pieces = [out for piece in pieces for out in stage.feed(piece)] + list(stage.flush())
 
     def stages(self, job: Job) -> Sequence[Stage]:
+        condition = Step("condition", self._timer, partial(self._condition, job))
+        if self.settings.mode == "stream":
+            chunk, rate = self.settings.stream_chunk_tokens, self.network.config.audio.output_sample_rate
+            return [
+                condition,
+                GptStream(self._timer, chunk, partial(self._begin, job)),
+                VocoderStream(self._timer, chunk, rate, self._vocode_so_far),
+            ]
         return [
-            Step("condition", self._timer, partial(self._condition, job)),
+            condition,
             Step("gpt", self._timer, partial(self._speak, job)),
             Step("vocoder", self._timer, self._vocode),
         ]
@@ -155,24 +153,29 @@ class Xtts:
         )
         return Piece("latents", (latents, prompt.speaker), count=count)
 
+    def _begin(self, job: Job, piece: Piece) -> tuple[Tokens, torch.Tensor]:
+        """Prompt -> the loop that says its tokens, and the voice."""
+        prompt: Prompt = piece.data
+        processors, penalty = self.processors(job.seed), float(self.settings.repetition_penalty)
+        gpt = self.network.gpt
+        with torch.inference_mode():
+            tokens = Tokens(gpt, prompt.tokens, prompt.latents, processors, penalty, job.num_tokens)
+        return tokens, prompt.speaker
+
     def processors(self, seed: int) -> LogitsProcessorList:
-        """Temperature, top-k, top-p and the random choice, in the order of transformers."""
-        s = self.settings
-        steps: list[LogitsProcessor] = []
-        if s.temperature != 1:
-            steps.append(TemperatureLogitsWarper(float(s.temperature)))
-        if s.top_k > 0:
-            steps.append(TopKLogitsWarper(s.top_k))
-        if s.top_p < 1:
-            steps.append(TopPLogitsWarper(s.top_p))
-        return LogitsProcessorList([*steps, Sampling(seed, self.network.device)])
+        return processors(self.settings, seed, self.network.device)
 
     def _vocode(self, piece: Piece) -> Piece:
         """GPT latents -> audio; N tokens give floor(4 N * 24000 / 22050) * 256 samples."""
         latents, speaker = piece.data
+        self._ran_modes.add("full")
         wave = self.network.hifigan_decoder(latents, g=speaker).flatten().cpu().numpy()
         rate = self.network.config.audio.output_sample_rate
         return Piece("audio", wave.astype(np.float32, copy=False), count=len(wave), rate=rate)
+
+    def _vocode_so_far(self, latents: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
+        self._ran_modes.add("stream")
+        return self.network.hifigan_decoder(latents, g=speaker)
 
     def _check_num_tokens(self, job: Job) -> None:
         most = self.network.gpt.max_gen_mel_tokens
@@ -257,6 +260,18 @@ class Xtts:
             "cpu_threads": torch.get_num_threads(),
             "tf32": torch.backends.cudnn.allow_tf32,
             "speakers_computed": self.speakers_computed,
+            "ran": self._ran(),
+        }
+
+    def _ran(self) -> dict[str, str]:
+        """Keys of conf/tts/xtts.yaml as the network's weights and the stages' work show them."""
+        facts = _facts([self.network.gpt, self.network.hifigan_decoder])
+        return {
+            "device": self.network.device.type,
+            "size": SIZES[self.network.gpt.model_dim],
+            "precision": facts["dtype"].replace("float", "fp"),
+            "backend": facts["backend"],
+            "mode": "+".join(sorted(self._ran_modes)),
         }
 
     def _weights(self) -> str:

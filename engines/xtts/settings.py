@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.contract import NotApplicable
-
-CHECKPOINT_FILES = ("config.json", "model.pth", "vocab.json")
+from engines.xtts.files import check_folder
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of conf/tts/xtts.yaml, which explains them. Raises ValueError and NotApplicable."""
+    """The keys of conf/tts/xtts.yaml, which explains them. Raises ValueError."""
 
     device: str
     size: str
@@ -22,6 +20,7 @@ class Settings:
     precision: str = "fp32"
     backend: str = "eager"
     mode: str = "full"
+    stream_chunk_tokens: int = 20
     cpu_threads: int = 1
     cache_speaker: bool = True
     temperature: float = 0.75
@@ -49,11 +48,13 @@ class Settings:
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ValueError(f"tts.{key}={getattr(self, key)}: not offered; use {' or '.join(allowed)}")
-        if self.mode == "stream":
-            raise NotApplicable("tts.mode=stream: not written yet; use tts.mode=full")
 
     def _check_numbers(self) -> None:
-        at_least = {"cpu_threads": 1, "top_k": 0, "reference_s": 1, "condition_s": 1, "condition_chunk_s": 1}
+        at_least = {
+            **dict.fromkeys(("cpu_threads", "reference_s", "condition_s", "condition_chunk_s"), 1),
+            "stream_chunk_tokens": 1,
+            "top_k": 0,
+        }
         for key, low in at_least.items():
             if getattr(self, key) < low:
                 raise ValueError(f"tts.{key}={getattr(self, key)}: at least {low}")
@@ -73,8 +74,4 @@ class Settings:
                     "which clones the voice of the workload"
                 )
             return
-        needed = CHECKPOINT_FILES if self.speaker is None else (*CHECKPOINT_FILES, "speakers_xtts.pth")
-        missing = [name for name in needed if not (Path(self.weights) / name).is_file()]
-        if missing:
-            names = ", ".join(missing)
-            raise ValueError(f"tts.weights={self.weights}: no {names} there; use random or a whole folder")
+        check_folder(Path(self.weights), self.size, self.speaker)

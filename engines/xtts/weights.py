@@ -1,4 +1,4 @@
-"""The XTTS-v2 networks, built with seeded random weights or loaded from a checkpoint folder."""
+"""The XTTS-v2 networks with seeded random weights, and written in the layout of a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch.nn.functional import normalize
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from torch.overrides import TorchFunctionMode
+
+from engines.xtts.files import START, STOP, TINY
 
 
 @contextmanager
@@ -50,7 +52,8 @@ V2 = {
     "gpt_stop_audio_token": 1025,
     "gpt_use_perceiver_resampler": True,
 }
-TINY = {"gpt_layers": 2, "gpt_n_model_channels": 64, "gpt_n_heads": 2, "decoder_input_dim": 64}
+# second names of weights, made for inference
+SHARED = ("gpt.gpt_inference.", "gpt.gpt.wte.")
 SPECIAL = {"[STOP]": 0, "[UNK]": 1, "[SPACE]": 2, "[en]": 259, "[de]": 260, "[START]": 261, "[fr]": 262}
 OTHER_LANGUAGES = ("es", "it", "pt", "pl", "tr", "ru", "nl", "cs", "ar", "zh-cn", "hu", "ko", "ja", "hi")
 # printable ASCII, Latin with accents, Cyrillic, Arabic, Devanagari: everything else reads as [UNK]
@@ -179,8 +182,8 @@ def configuration(size: str) -> XttsConfig:
     shape = TINY if size == "tiny" else {}
     tokens = {
         "gpt_number_text_tokens": NUM_TEXT_TOKENS,
-        "gpt_start_text_token": SPECIAL["[START]"],
-        "gpt_stop_text_token": SPECIAL["[STOP]"],
+        "gpt_start_text_token": SPECIAL[START],
+        "gpt_stop_text_token": SPECIAL[STOP],
     }
     return XttsConfig(model_args=XttsArgs(**V2, **shape, **tokens))
 
@@ -192,7 +195,7 @@ def random_network(size: str, seed: int, device: str) -> Network:
     """
     generator = torch.Generator(device).manual_seed(seed)
     with torch.device(device), PrivateRandom(generator):
-        network = _class(size)(configuration(size))
+        network = network_class(size)(configuration(size))
     _fill_large(network, generator)
     network.tokenizer = VoiceBpeTokenizer()
     network.tokenizer.tokenizer = synthetic_tokenizer()
@@ -203,30 +206,13 @@ def random_network(size: str, seed: int, device: str) -> Network:
     return network
 
 
-def checkpoint_network(size: str, folder: Path, device: str) -> Network:
-    """The network in `folder`, read by the package's own loader; ValueError where it is of another size.
-
-    The package rewrites a model.pth that still pickles its configuration, as the first release does.
-    """
-    config = XttsConfig()
-    config.load_json(str(folder / "config.json"))
-    found = "tiny" if config.model_args.decoder_input_dim == TINY["decoder_input_dim"] else "full"
-    if found != size:
-        raise ValueError(f"tts.size={size}: the checkpoint {folder} is {found}; use tts.size={found}")
-    with PrivateRandom(torch.Generator()):  # spares initial values, which the strict loader overwrites
-        network = _class(size)(config)
-        network.load_checkpoint(config, checkpoint_dir=str(folder), eval=True, use_deepspeed=False)
-    return network.to(device)
-
-
-def _class(size: str) -> type[Network]:
+def network_class(size: str) -> type[Network]:
     return TinyNetwork if size == "tiny" else Network
 
 
 def save(network: Network, folder: Path) -> None:
     """Write `network` in the layout of the released checkpoints: config.json, model.pth, vocab.json."""
-    shared = ("gpt.gpt_inference.", "gpt.gpt.wte.")  # second names of weights, made for inference
-    state = {k: v for k, v in network.state_dict().items() if not k.startswith(shared)}
+    state = {k: v for k, v in network.state_dict().items() if not k.startswith(SHARED)}
     folder.mkdir(parents=True, exist_ok=True)
     network.config.save_json(str(folder / "config.json"))
     network.tokenizer.tokenizer.save(str(folder / "vocab.json"))

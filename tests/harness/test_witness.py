@@ -1,0 +1,123 @@
+"""The witness: what components say while they are stuck, and that asking them never costs the verdict."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from engines.contract import Job, Piece
+from engines.simulated import Simulated, SimulatedStage
+from harness.point import Point
+from harness.result import Measurement, Outcome
+from tests.harness.points import avatar, point
+
+Measured = Callable[[Point], Measurement]
+HERE = "tests.harness.test_witness."
+LIMIT = {"stage": 0.5}
+
+
+class Stuck(Simulated):
+    """Its one stage waits for ever in the way that its key `how` names; it can be asked meanwhile."""
+
+    def __init__(self, how: str, **given: Any) -> None:
+        super().__init__(**given)
+        self._how = how
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def stages(self, job: Job) -> list[SimulatedStage]:
+        self._job = job.index
+        return [StuckStage("wait", self.role, job, {"wait": getattr(self, f"_{self._how}")}, 0, 1)]
+
+    def _join(self) -> None:
+        thread = threading.Thread(target=self._lock.acquire, daemon=True)
+        thread.start()
+        thread.join()
+
+    def _acquire(self) -> None:
+        self._lock.acquire()
+
+    def _gil(self) -> None:
+        ctypes.PyDLL(None).sleep(86_400)  # PyDLL keeps the GIL during the call
+
+    def _fail(self) -> None:
+        raise RuntimeError("planted")
+
+    def state(self) -> Mapping[str, Any]:
+        return {"job": self._job, "waits_in": self._how, "named": f"stuck in {self._how} on purpose"}
+
+
+class StuckStage(SimulatedStage):
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        self._work["wait"]()
+        yield from super().feed(piece)
+
+
+class Wordless(Stuck):
+    def state(self) -> Mapping[str, Any]:
+        raise KeyError("state")
+
+
+class Unprintable(Stuck):
+    def state(self) -> Mapping[str, Any]:
+        return {"share": float("nan")}
+
+
+def stuck(how: str, kind: str = "Stuck") -> dict[str, Any]:
+    return avatar(_target_=HERE + kind, how=how)
+
+
+@pytest.mark.parametrize("how", ["join", "acquire"])
+def test_a_component_that_is_stuck_in_a_lock_or_a_join_says_so(measured: Measured, how: str) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck(how))).result
+    assert result.outcome is Outcome.HUNG
+    assert result.reason == (
+        "stage avatar.wait of job 0 on worker 0 did not end within limits.stage=0.5 s; "
+        f"stuck in {how} on purpose"
+    )
+    state = result.evidence["states"]["worker 0"]["avatar"]
+    assert (state["job"], state["waits_in"]) == (0, how)
+
+
+def test_every_worker_process_answers_for_itself(measured: Measured) -> None:
+    result = measured(point("processes", 2, jobs=2, limits=LIMIT, avatar=stuck("acquire"))).result
+    assert result.outcome is Outcome.HUNG
+    states = result.evidence["states"]
+    assert sorted(states) == ["worker 0", "worker 1"]
+    assert {states[worker]["avatar"]["job"] for worker in states} == {0, 1}
+
+
+def test_who_holds_the_gil_cannot_answer_and_delays_the_verdict_by_about_a_second(measured: Measured) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck("gil"))).result
+    assert (result.outcome, result.stage) == (Outcome.HUNG, "wait")
+    assert "states" not in result.evidence
+    assert "_gil (" in result.evidence["excerpt"]
+    assert result.duration_s < 0.5 + 1.0 + 4.0  # the limit, the answer's, and starting, stacks and ending
+
+
+@pytest.mark.parametrize(("kind", "word"), [("Wordless", "KeyError"), ("Unprintable", "ValueError")])
+def test_a_state_that_cannot_be_told_loses_neither_the_verdict_nor_time(
+    measured: Measured, kind: str, word: str
+) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck("acquire", kind))).result
+    assert result.outcome is Outcome.HUNG
+    assert result.reason.endswith("did not end within limits.stage=0.5 s")
+    assert result.evidence["states"]["worker 0"]["avatar"]["state_failed"].startswith(word)
+
+
+def test_the_states_are_told_after_a_failure_too(measured: Measured) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck("fail"))).result
+    assert result.outcome is Outcome.FAILED
+    assert result.reason == (
+        "stage avatar.wait of job 0 on worker 0: RuntimeError: planted; stuck in fail on purpose"
+    )
+
+
+def test_a_failure_is_told_although_its_state_cannot_be(measured: Measured) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck("fail", "Wordless"))).result
+    assert result.reason == "stage avatar.wait of job 0 on worker 0: RuntimeError: planted"
+    assert result.evidence["states"]["worker 0"]["avatar"]["state_failed"].startswith("KeyError")
