@@ -15,7 +15,7 @@ RUN apt-get update \
 WORKDIR /bench
 # What decides the installation first, so that a change of code does not install all again.
 COPY install.sh pyproject.toml constraints.txt README.md LICENSE ./
-RUN EXTRAS=onnxruntime-gpu ./install.sh
+RUN EXTRAS=onnxruntime-gpu,mediapipe ./install.sh
 COPY . .
 
 # Never ask for a licence on standard input, never fetch from a hub while measuring.

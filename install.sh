@@ -21,6 +21,10 @@ pip install --constraint constraints.txt --editable ".[${EXTRAS:-dev}]"
 # coqui-tts wants these two to be there. Neither is used for files here, and pip would resolve other torches for them.
 pip install --no-deps torchaudio==2.11.0 torchcodec==0.13.0
 
+case ",${EXTRAS:-dev}," in
+  *,mediapipe,*) pip install --constraint constraints.txt --no-deps mediapipe ;;
+esac
+
 # The registry's torchaudio is a CUDA build; beside a CPU build of torch its library does not load, and without it the
 # parts in plain Python, which are all that XTTS needs, do.
 "$venv/bin/python" - <<'PYTHON'
