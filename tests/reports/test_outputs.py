@@ -10,7 +10,7 @@ from harness.result import JobResult, Measurement, Outcome
 from reports.blocks import Cell, Excerpt, Grid, Section, Text
 from reports.evidence import incidents, ran
 from reports.outputs import equality, outputs
-from reports.resources import streaming
+from reports.streaming import streaming
 from reports.tables import Table, read, read_csv, table, write_csv
 from tests.data.make_runs import HERE, READ_BACK, broken, every_outcome, measured, point, span
 
