@@ -210,11 +210,12 @@ def _stage_grid(fastest: PointRows) -> Grid:
     base = [fastest.baseline] if fastest.baseline and fastest.baseline.id != fastest.id else []
     rows: list[list[str | Cell]] = []
     for point in (fastest, *base):
-        for row in stage_table(point.first):
+        for index, row in enumerate(stage_table(point.first)):
+            label = point.label if index == 0 else ""  # may be long; said once
             name = _stage(row) if row["calls"] else f"waiting for {row['component'] or 'a worker'}"
             keys = ("busy_s", "wait_s", "host_s", "gpu_s", "per_media_s", "calls", "count")
             share = f"{100 * (row['share'] or 0.0):.1f}"
-            rows.append([point.label, name, share, *(num(row[key]) if row[key] else "-" for key in keys)])
+            rows.append([label, name, share, *(num(row[key]) if row[key] else "-" for key in keys)])
     heads = "point|stage|share, %>|busy, s>|wait, s>|host, s>|device, s>|busy s per media s>|spans>|count>"
     caption = "The fastest point and its baseline, first repeat; count in the stage's unit."
     return grid(heads, rows, caption)

@@ -65,7 +65,7 @@ def _timeline(point: PointRows, index: int) -> Figure | None:
         return None
     alt = f"{point.label}, job {jobs[-1]}: {_order(ticks)}"
     svg = figures.lanes(f"timeline{index}", alt, lanes, ticks, "s after the job's start")
-    return Figure(svg, alt)
+    return Figure(svg, alt, alt)
 
 
 def _by_stage(spans: list[Span]) -> dict[str, list[Span]]:
