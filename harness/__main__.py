@@ -4,6 +4,7 @@ result.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import logging
@@ -14,7 +15,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -86,11 +86,27 @@ def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: s
     now = environment.describe()
     differing = [key for key in ("code", "machine", "gpus") if stored.environment.get(key) != now[key]]
     where = f" with other {', '.join(differing)}" if differing else ""
+    if newer := _changed_since(planned.point, stored.started_at):
+        where += f", and {newer} has changed since"
     log.info("%s  %s %s  stored before%s; force=true measures again", title, stored.id, stored.outcome, where)
     return str(stored.outcome)
 
 
-@contextmanager
+def _changed_since(point: Point, started_at: str) -> str:
+    """A file or folder that the point names and that is newer than its result: ids hold paths, not contents."""
+    since = datetime.fromisoformat(started_at).timestamp()
+    named = {value for _, value in flatten(asdict(point)) if isinstance(value, str) and "/" in value}
+    for path in sorted(Path(value) for value in named if len(value) < 4096):
+        with contextlib.suppress(OSError, ValueError):  # a text with a slash is no path
+            if (
+                path.exists()
+                and max(p.stat().st_mtime for p in [path, *path.glob("*"), *path.glob("*/*")]) > since
+            ):
+                return str(path)
+    return ""
+
+
+@contextlib.contextmanager
 def _former_result_kept_until_saved(folder: Path) -> Iterator[None]:
     """Set a stored measurement aside while its point is measured again, and bring it back if that fails."""
     aside = folder.parent / f".{folder.name}.former"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness.points import command, environment, wait_until
+from tests.harness.points import ROOT, command, environment, wait_until
 from tests.harness.typed import end, harness, start
 
 
@@ -26,6 +29,19 @@ def test_a_point_that_hung_is_measured_again_under_other_limits(here: Path) -> N
     assert "hung  stored before" in same_limits
     code, _ = harness(here, slow, "limits.load=5")
     assert (code, the_result(here)["outcome"]) == (0, "ok")
+
+
+def test_a_stored_result_whose_portrait_has_changed_since_is_told(here: Path) -> None:
+    portrait = here / "me.png"
+    for suffix in (".png", ".json"):
+        shutil.copy(ROOT / "media" / f"portrait{suffix}", portrait.with_suffix(suffix))
+    harness(here, f"workload.portrait={portrait}")
+    _, before = harness(here, f"workload.portrait={portrait}")
+    assert "has changed since" not in before
+    later = time.time() + 5
+    os.utime(portrait, (later, later))
+    _, after = harness(here, f"workload.portrait={portrait}")
+    assert f"and {portrait} has changed since; force=true measures again" in after
 
 
 @pytest.mark.slow

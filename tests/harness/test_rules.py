@@ -91,3 +91,12 @@ def test_a_rule_may_name_a_function_that_looks_into_the_file(tmp_path: Path) -> 
     (tmp_path / "file").write_bytes(b"abcd")
     assert rules.complaint(str(tmp_path / "file"), rule) == "is too large"
     assert rules.complaint(str(tmp_path), rule) == "is not a file"
+
+
+def test_a_wrong_path_is_told_with_the_words_that_do_as_well() -> None:
+    rule = {"path_or": [None, "auto"], "path": "file"}
+    assert (
+        rules.complaint("no/such", rule)
+        == "not found; give null or auto or the path of something that exists"
+    )
+    assert rules.complaint(None, rule) == ""
