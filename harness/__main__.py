@@ -93,16 +93,15 @@ def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: s
 
 
 def _changed_since(point: Point, started_at: str) -> str:
-    """A file or folder that the point names and that is newer than its result: ids hold paths, not contents."""
-    since = datetime.fromisoformat(started_at).timestamp()
+    """A file or folder of the point that is newer than its result: the id holds paths and no contents."""
+    since = datetime.fromisoformat(started_at).timestamp() + 1  # it is stored in whole seconds
     named = {value for _, value in flatten(asdict(point)) if isinstance(value, str) and "/" in value}
-    for path in sorted(Path(value) for value in named if len(value) < 4096):
+    for path in sorted(Path(value) for value in named):
         with contextlib.suppress(OSError, ValueError):  # a text with a slash is no path
-            if (
-                path.exists()
-                and max(p.stat().st_mtime for p in [path, *path.glob("*"), *path.glob("*/*")]) > since
-            ):
-                return str(path)
+            if path.exists():
+                inside = [*path.glob("*"), *path.glob("*/*")]
+                if max(each.stat().st_mtime for each in [path, *inside]) > since:
+                    return str(path)
     return ""
 
 
