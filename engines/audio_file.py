@@ -22,6 +22,7 @@ MOST_CHANNELS = 8
 QUIETEST = 1e-4  # of full scale, -80 dB
 LOUDEST = 4.0  # a float file may peak above 1; one in the scale of integers reaches thousands
 
+_MOST_CHUNKS = 1000  # a real file has a handful; empty ones could fill a file
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _WRITE_AGAIN = "write the file again, for example with ffmpeg"
 
@@ -96,7 +97,9 @@ def _check_header(num_frames: int, rate: int, channels: int, least_s: float, mos
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Name, offset and promised size of each chunk of a RIFF file."""
     at = 12
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            return
         name, size = struct.unpack_from("<4sI", data, at)
         yield name, at + 8, size
         at += 8 + size + size % 2

@@ -67,13 +67,7 @@ class Canned:
             "parameters": 0,
             "versions": {"numpy": np.__version__},
             "recording": {"sha256": sha256(Path(self.file)), "rate": self.rate, "samples": len(self.samples)},
-            "ran": {
-                "file": self.file,
-                "seconds": self.seconds,
-                "mode": self.mode,
-                "chunk_s": self.chunk_s,
-                "realtime": self.realtime,
-            },
+            "ran": {"file": self.file},
         }
 
     def memory(self) -> Mapping[str, float]:
@@ -87,6 +81,7 @@ class Play:
     timer = None
 
     def __init__(self, recording: Canned, num_samples: int) -> None:
+        self.awaits = recording.realtime  # for the clock
         self._recording = recording
         self._num_samples = num_samples
 

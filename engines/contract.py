@@ -64,8 +64,8 @@ class Stage(Protocol):
     """One named step for one job. The executor calls feed for each piece in order, then flush once.
 
     Both return iterators; work may be done lazily, inside next(). A stage times nothing itself: `timer` is
-    that of the device where its work is done, None for the CPU. A stage with `awaits = True` only waits for
-    work that its component times itself (SelfTimed): its time is no stage's work.
+    that of the device where its work is done, None for the CPU. A stage with `awaits = True` only waits,
+    for a clock or for work that its component times itself (SelfTimed): its time is no stage's work.
     """
 
     @property

@@ -95,7 +95,7 @@ class Builder:
         after = resident_mib()
         with self._recorder.span("warm_up", name, "", worker):
             component.warm_up(self._warm_up_job(name, worker))
-        self._events("attest", component=name, worker=worker, attestation=dict(component.attest()))
+        self._report_attestation(name, worker, component)
         self._events("memory", component=name, worker=worker, rss_before_mib=before, rss_after_mib=after)
         self.built.append((name, worker, component))
         return component
@@ -118,8 +118,14 @@ class Builder:
     def report_end(self) -> None:
         """Peaks, and once more what runs: a component that was loaded later may have changed it for all."""
         for name, worker, component in self.built:
-            self._events("attest", component=name, worker=worker, attestation=dict(component.attest()))
+            self._report_attestation(name, worker, component)
             self._events("memory", component=name, worker=worker, **component.memory())
+
+    def _report_attestation(self, name: str, worker: int, component: Component) -> None:
+        """In a span of its own: hashing a checkpoint may take as long as loading it."""
+        with self._recorder.span("attest", name, "", worker):
+            attestation = dict(component.attest())
+        self._events("attest", component=name, worker=worker, attestation=attestation)
 
 
 def resident_mib() -> float:

@@ -13,6 +13,10 @@ from harness.recorder import RAISED
 from harness.result import Outcome, Span
 
 
+# Phases without a limit of their own.
+LIMIT_OF = {"await": "stage", "attest": "load"}
+
+
 @dataclass(frozen=True)
 class Breach:
     """A limit that was broken: by `span`, or, where no span was open, after the last sign of life."""
@@ -32,14 +36,17 @@ def find_breach(
     started_ns: int,
     last_sign_ns: int,
     limits: Mapping[str, Any],
+    moved_ns: Mapping[tuple[str, int, int], int],
 ) -> Breach | None:
     """The most overdue limit, or None. Times in ns of CLOCK_MONOTONIC, limits in seconds.
 
     first_frames  (worker, job) whose first frame has been seen
     last_sign_ns  when the last span began or ended; 0 before the first
+    moved_ns      when a stage of (component, worker, job) last began or ended: an `await` that is open while
+                  the component's own threads get on is late only once these stand still, too
     """
     running = [span for span in open_spans if span.count != RAISED]
-    found = [_of_span(span, now_ns, limits) for span in running]
+    found = [_of_span(span, now_ns, limits, moved_ns) for span in running]
     found += [
         _breach(Outcome.TIMEOUT, "first_output", now_ns - span.start_ns, limits["first_output"], span)
         for span in running
@@ -55,12 +62,17 @@ def find_breach(
     return max(broken, key=lambda breach: (breach.outcome is Outcome.HUNG, breach.late_s), default=None)
 
 
-def _of_span(span: Span, now_ns: int, limits: Mapping[str, Any]) -> Breach:
+def _of_span(
+    span: Span, now_ns: int, limits: Mapping[str, Any], moved_ns: Mapping[tuple[str, int, int], int]
+) -> Breach:
     own = limits.get("stages", {}).get(f"{span.component}.{span.stage}")
-    phase = "stage" if span.phase == "await" else span.phase
+    phase = LIMIT_OF.get(span.phase, span.phase)
     key, limit_s = (f"stages.{span.component}.{span.stage}", own) if own else (phase, limits[phase])
     outcome = Outcome.TIMEOUT if span.phase == "job" else Outcome.HUNG
-    return _breach(outcome, key, now_ns - span.start_ns, limit_s, span)
+    since_ns = span.start_ns
+    if span.phase == "await":
+        since_ns = max(since_ns, moved_ns.get((span.component, span.worker, span.job), 0))
+    return _breach(outcome, key, now_ns - since_ns, limit_s, span)
 
 
 def _breach(outcome: Outcome, key: str, elapsed_ns: int, limit_s: float, span: Span | None) -> Breach:

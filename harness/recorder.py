@@ -133,6 +133,7 @@ class _Segment:
         self.finished: dict[int, Span] = {}
         self.last_sign_ns = 0
         self.first_frames: set[tuple[int, int]] = set()
+        self.moved_ns: dict[tuple[str, int, int], int] = {}
         self._cursor = 0
 
     def read(self, names: Names) -> None:
@@ -165,6 +166,9 @@ class _Segment:
         component, stage = names(self.pid, name)
         span = Span(self.pid, PHASES[phase], component, stage, worker, job, count, start, end, gpu)
         self.last_sign_ns = max(self.last_sign_ns, start, end)
+        if span.phase == "stage":
+            whose = (component, worker, job)
+            self.moved_ns[whose] = max(self.moved_ns.get(whose, 0), start, end)
         if span.phase == "mark" and stage == "frame":
             self.first_frames.add((worker, job))
         if end:
@@ -211,6 +215,15 @@ class Reader:
     def first_frames(self) -> set[tuple[int, int]]:
         """(worker, job) whose first frame is there."""
         return set().union(*(segment.first_frames for segment in self._segments.values()))
+
+    @property
+    def moved_ns(self) -> dict[tuple[str, int, int], int]:
+        """When a stage of (component, worker, job) last began or ended."""
+        found: dict[tuple[str, int, int], int] = {}
+        for segment in self._segments.values():
+            for whose, moment in segment.moved_ns.items():
+                found[whose] = max(found.get(whose, 0), moment)
+        return found
 
     @property
     def pids(self) -> set[int]:

@@ -22,7 +22,7 @@ from harness.point import Point, flatten
 JOBS_PER_WORKER = 4
 
 GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
-_NOT_MEASURED = ("rules", "impossible", "stage_names", "shared", "check")
+_NOT_MEASURED = ("rules", "impossible", "stage_names", "fault_stages", "shared", "check")
 
 
 class SettingError(ValueError):
@@ -85,7 +85,7 @@ def read(config: DictConfig) -> Planned:
         timing=data["timing"],
     )
     stages = {name: _stage_names(data[name]) for name in point.components()}
-    _check_fault(point, stages)
+    _check_fault(point, {name: data[name].get("fault_stages", names) for name, names in stages.items()})
     point.limits["stages"] = _checked_stage_limits(point, stages)
     return Planned(
         point,
@@ -188,7 +188,7 @@ def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:
     return workload
 
 
-def _check_fault(point: Point, stages: Mapping[str, Sequence[str]]) -> None:
+def _check_fault(point: Point, strikes: Mapping[str, Sequence[str]]) -> None:
     fault = point.fault
     if fault["kind"] == "none":
         return
@@ -197,7 +197,7 @@ def _check_fault(point: Point, stages: Mapping[str, Sequence[str]]) -> None:
         raise SettingError(
             f"fault.component={rules.word(fault['component'])}: choose one that is loaded: {chosen}"
         )
-    names = stages[fault["component"]]
+    names = strikes[fault["component"]]
     if fault["stage"] and fault["stage"] not in names:
         raise SettingError(f"fault.stage={fault['stage']}: choose from {', '.join(names)}")
 

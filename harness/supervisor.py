@@ -172,7 +172,13 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
         now_ns = time.monotonic_ns()
         open_spans = _of_the_living(reader.open())
         breach = find_breach(
-            now_ns, open_spans, reader.first_frames, watched.started_ns, reader.last_sign_ns, point.limits
+            now_ns,
+            open_spans,
+            reader.first_frames,
+            watched.started_ns,
+            reader.last_sign_ns,
+            point.limits,
+            reader.moved_ns,
         )
         if breach:
             return _gather_evidence(watched, breach, open_spans, folder)

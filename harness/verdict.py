@@ -44,7 +44,7 @@ def judge(
 
     oom_kills  how often the kernel killed for memory while the point ran, anywhere on the machine
     """
-    known = [str(event["named"]) for event in events if event["event"] == "state" and event.get("named")]
+    known = _known_incidents(events)
     if breach:
         words = "; ".join(part for part in (_breach_words(breach), breach.note, *known) if part)
         return _at(breach.span, breach.outcome, words)
@@ -63,6 +63,17 @@ def judge(
     if exit_code == 0 and any(event["event"] == "done" and event["worker"] is None for event in events):
         return Verdict(Outcome.OK)
     return _death(exit_code or 0, "the measured process", open_spans, oom_kills)
+
+
+def _known_incidents(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What components said of their state that has a name, with their worker; each once."""
+    named = [event for event in events if event["event"] == "state" and event.get("named")]
+    return list(
+        dict.fromkeys(
+            f"{event['named']} (worker {event['worker']})" if event["worker"] >= 0 else str(event["named"])
+            for event in named
+        )
+    )
 
 
 def place(verdict: Verdict | Span) -> str:

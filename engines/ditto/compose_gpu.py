@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
@@ -14,33 +12,11 @@ from torch.nn import functional
 from engines.ditto.compose import Array, Landing, land
 
 
-@dataclass(frozen=True)
-class ComingFrame:
-    """A frame whose face is still on its way from the device."""
-
-    _background: NDArray[np.uint8]
-    _box: tuple[slice, slice]
-    _pixels: Tensor | None
-    _arrived: torch.cuda.Event | None
-
-    def frame(self) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) uint8, on the host; waits for the face."""
-        result = self._background.copy()
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        if self._pixels is not None:
-            result[self._box] = self._pixels.numpy()
-        return result
-
-
 class DevicePutBack:
     """What engines.ditto.compose.PutBack does, with the same pixels to one level of 255, on a torch device.
 
     Arguments are those of `land`, and the device of the renders. Only constants are kept: threads and CUDA
     streams may share one. Works on device "cpu" too, to be tested there; cv2 is faster at it.
-
-    Calling it waits for the frame. `begin` only queues the work: begin frame k + 1, then take frame k, and
-    the copy of k runs while k + 1 is computed.
     """
 
     def __init__(
@@ -60,19 +36,35 @@ class DevicePutBack:
         planes = np.ascontiguousarray(landing.background.transpose(2, 0, 1))
         self._background = torch.from_numpy(planes).to(self.device)
 
-    def __call__(self, render: Tensor) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) uint8 with a render put back; see `begin`."""
-        return self.begin(render).frame()
-
     @torch.inference_mode()
-    def begin(self, render: Tensor) -> ComingFrame:
-        """Queue a render (3, S, S) float32 in [0, 255], on the device, on the current stream.
+    def __call__(self, render: Tensor) -> NDArray[np.uint8]:
+        """The frame (H, W, 3) uint8, on the host, with a render (3, S, S) float32 in [0, 255] put back.
 
+        The render lies on the device; the work goes to the current stream and is waited for.
         Raises ValueError for another shape, type or device.
         """
         self._check(render)
         if min(self._size) == 0:
-            return ComingFrame(self._frame, self._box, None, None)
+            return self._frame.copy()
+        pixels = self._blend(render)
+        if self.device.type == "cpu":
+            result = self._frame.copy()
+            result[self._box] = pixels.numpy()
+            return result
+        # Pinned memory comes from torch's own pool: after the first frames that is a look-up, and the pool
+        # gives a buffer out again only when its copy is over, whichever thread asks.
+        host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
+        host.copy_(pixels, non_blocking=True)
+        # A blocking event sleeps; others spin, and take a CPU from the encoder while the decoder works.
+        arrived = torch.cuda.Event(blocking=True)
+        arrived.record(torch.cuda.current_stream(self.device))
+        result = self._frame.copy()  # while the face is on its way
+        arrived.synchronize()
+        result[self._box] = host.numpy()
+        return result
+
+    def _blend(self, render: Tensor) -> Tensor:
+        """The face's box (h, w, 3) uint8, on the device."""
         face = functional.grid_sample(
             render[None], self._grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )[0]
@@ -80,19 +72,7 @@ class DevicePutBack:
         width, height = self._size
         pixels = torch.empty((height, width, 3), dtype=torch.uint8, device=self.device)
         pixels.copy_(blended.permute(1, 2, 0))  # truncates and interleaves in one pass
-        if self.device.type == "cpu":
-            return ComingFrame(self._frame, self._box, pixels, None)
-        return self._send(pixels)
-
-    def _send(self, pixels: Tensor) -> ComingFrame:
-        # Pinned memory comes from torch's own pool: after the first frames that is a look-up, and the pool
-        # gives a buffer out again only when its copy is over and its frame taken, whichever thread asks.
-        host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
-        host.copy_(pixels, non_blocking=True)
-        # A blocking event sleeps; others spin, and take a CPU from the encoder while the decoder works.
-        arrived = torch.cuda.Event(blocking=True)
-        arrived.record(torch.cuda.current_stream(self.device))
-        return ComingFrame(self._frame, self._box, host, arrived)
+        return pixels
 
     def _check(self, render: Tensor) -> None:
         shape = (3, self._side, self._side)

@@ -129,7 +129,6 @@ class Ditto:
             "cfg": {"sha256": models.cfg.digest, "ignored": list(models.cfg.ignored)},
             "encoder": self._attest_encoder(),
             "options": {
-                **dataclasses.asdict(self.settings),
                 "resampler": features.RESAMPLER,
                 "torch_threads": torch.get_num_threads(),
                 "opencv_threads": cv2.getNumThreads(),
@@ -155,7 +154,7 @@ class Ditto:
             "device": next(models.networks["decoder"].parameters()).device.type,
             "size": next(size for size, seq_frames in SEQ_FRAMES.items() if seq_frames == frames),
             "steps": models.steps,
-            "backend": "eager",
+            "backend": _backend(models),
             **self._stages_ran,
         }
         if half:
@@ -184,6 +183,13 @@ class Ditto:
 
     def memory(self) -> Mapping[str, float]:
         return peaks_mib(self.settings.device)
+
+
+def _backend(models: Models) -> str:
+    """eager where every network is a plain module of ours; else the kinds that stand in for them."""
+    kinds = {type(network).__module__ for network in models.networks.values()}
+    ours = all(kind.startswith("engines.ditto.networks.") for kind in kinds)
+    return "eager" if ours else " and ".join(sorted(kinds))
 
 
 def _versions(models: Models) -> dict[str, str]:

@@ -142,8 +142,8 @@ class Mp4Writer:
     def ran(self) -> dict[str, Any]:
         """What the finished file says of the settings it was made with, under their names in the conf file.
 
-        x264 uses fewer threads than asked on a picture with few rows (encoders.usable_threads): where that
-        is all, the number is the asked one. NVENC writes nothing of its settings.
+        x264 uses fewer threads than asked on a picture with few rows: then `x264_threads_used` has their
+        number, and x264_threads is left out. NVENC writes nothing of its settings.
         """
         said = told(self._first_packet)
         codec = self._video.codec_context.codec.name
@@ -154,9 +154,8 @@ class Mp4Writer:
         if not said:
             return ran
         used = int(said["threads"])
-        expected = usable_threads(self._video.height, self._threads)
-        threads = self._threads if used == expected else used
-        return {**ran, "x264_preset": said["preset"], "x264_threads": threads}
+        lowered = used == usable_threads(self._video.height, self._threads) < self._threads
+        return {**ran, "x264_preset": said["preset"], f"x264_threads{'_used' * lowered}": used}
 
     def _mux_video(self, picture: av.VideoFrame | None) -> None:
         packets = self._video.encode(picture)

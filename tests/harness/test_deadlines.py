@@ -21,7 +21,7 @@ def span(phase: str, start_s: float, component: str = "", stage: str = "", count
 
 def breach(now_s: float, *spans: Span, **more: Any) -> Breach | None:
     """At now_s, of a point started at 0 whose last sign was at 100 s."""
-    given = {"first_frames": {(0, 3)}, "started_ns": 0, "last_sign_ns": 100 * S, "limits": LIMITS} | more
+    given = {"first_frames": {(0, 3)}, "started_ns": 0, "last_sign_ns": 100 * S, "limits": LIMITS, "moved_ns": {}} | more
     return find_breach(round(now_s * S), spans, **given)
 
 
@@ -63,6 +63,24 @@ def test_a_job_without_its_first_frame_is_a_timeout_and_one_with_it_is_not() -> 
     found = breach(116, span("job", 100), first_frames=set())
     assert found is not None
     assert (found.outcome, found.limit) == (Outcome.TIMEOUT, "first_output")
+
+
+def test_who_awaits_a_component_is_late_only_once_its_own_threads_stand_still() -> None:
+    render = span("await", 100, "avatar", "render")
+    late = breach(106, render)
+    assert late is not None
+    assert (late.limit, late.outcome, late.late_s) == ("stage", Outcome.HUNG, 1)
+    assert breach(109, render, moved_ns={("avatar", 0, 3): 105 * S}) is None
+    assert breach(111, render, moved_ns={("avatar", 0, 3): 105 * S}) is not None
+    assert breach(106, render, moved_ns={("avatar", 1, 3): 105 * S, ("avatar", 0, 2): 105 * S}) is not None
+
+
+def test_reading_back_what_runs_may_take_as_long_as_a_load() -> None:
+    attest = span("attest", 100, "avatar")
+    assert breach(119, attest) is None
+    found = breach(121, attest)
+    assert found is not None
+    assert (found.limit, found.limit_s) == ("load", 20)
 
 
 def test_nothing_open_breaks_idle_after_the_last_sign_and_start_before_the_first() -> None:
