@@ -57,6 +57,8 @@ def _zip_complaint(path: Path) -> str:
     if not any(entry.filename.rpartition("/")[2] == "data.pkl" for entry in entries):
         return "is a zip archive without data.pkl, so not of torch.save"
     packed = [entry for entry in entries if entry.compress_type or entry.file_size != entry.compress_size]
-    if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+    if packed:
         return "is a compressed zip archive, which torch.save never writes"
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        return "is a zip archive whose entries overlap, which torch.save never writes"
     return ""

@@ -72,6 +72,22 @@ def mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str
     return wrong[0] + more if wrong else ""
 
 
+def not_finite(found: Mapping[str, Tensor]) -> str:
+    """The first key with a value that float32 has no finite number for, and how many more; "" for none.
+
+    One pass: a value that is infinite or no number shows in the least or in the most.
+    """
+    wrong = [key for key, value in found.items() if value.is_floating_point() and not _is_finite(value)]
+    more = f" (and {len(wrong) - 1} keys more)" if len(wrong) > 1 else ""
+    return f"{wrong[0]}: expected finite numbers, found others{more}" if wrong else ""
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.numel():
+        return True
+    return all(bool(end.isfinite()) for end in torch.aminmax(tensor.detach().to(torch.float32)))
+
+
 def _shape(tensor: Tensor | None) -> str:
     if tensor is None:
         return "no such key"

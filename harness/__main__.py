@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import environment, gpu, locks, reference, settings, store, supervisor
+from harness import environment, files, gpu, locks, reference, rules, settings, store, supervisor
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
@@ -60,6 +60,8 @@ def measure_point(config: DictConfig) -> str:
             judged = reference.compared(measurement.result, folder, planned.run)
             measurement = replace(measurement, result=judged)
             store.save(measurement, folder)
+        for other in reference.compare_again(measurement.result, planned.run):
+            log.info("%s repeat %d compared again: %s", other.id, other.repeat, other.compared)
     finally:
         progress.close()
     progress.end(measurement.result, str(folder))
@@ -78,31 +80,19 @@ def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
 def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: str) -> str:
     """Say that a stored result is used. The price is no part of the id and follows the command."""
     kept = replace(stored, price_usd_per_h=planned.price_usd_per_h)
-    if stored.compared.startswith("not compared"):
-        kept = reference.compared(kept, folder, planned.run)  # which may have been measured since
+    if reference.is_outdated(stored, planned.run):
+        kept = reference.compared(kept, folder, planned.run)
     if kept != stored:
         store.save_result(kept, folder)
         stored = kept
     now = environment.describe()
-    differing = [key for key in ("code", "machine", "gpus") if stored.environment.get(key) != now[key]]
+    differing = [key for key in reference.SAME if stored.environment.get(key) != now[key]]
     where = f" with other {', '.join(differing)}" if differing else ""
-    if newer := _changed_since(planned.point, stored.started_at):
-        where += f", and {newer} has changed since"
+    since = datetime.fromisoformat(stored.started_at).timestamp() + 1  # it is stored in whole seconds
+    if changed := files.changed(planned.point, stored.inputs, since):
+        where += f", and {changed} has changed since"
     log.info("%s  %s %s  stored before%s; force=true measures again", title, stored.id, stored.outcome, where)
     return str(stored.outcome)
-
-
-def _changed_since(point: Point, started_at: str) -> str:
-    """A file or folder of the point that is newer than its result: the id holds paths and no contents."""
-    since = datetime.fromisoformat(started_at).timestamp() + 1  # it is stored in whole seconds
-    named = {value for _, value in flatten(asdict(point)) if isinstance(value, str) and "/" in value}
-    for path in sorted(Path(value) for value in named):
-        with contextlib.suppress(OSError, ValueError):  # a text with a slash is no path
-            if path.exists():
-                inside = [*path.glob("*"), *path.glob("*/*")]
-                if max(each.stat().st_mtime for each in [path, *inside]) > since:
-                    return str(path)
-    return ""
 
 
 @contextlib.contextmanager
@@ -152,29 +142,69 @@ def _title(point: Point) -> str:
 def _one_line(error: Exception) -> str:
     """Hydra's explanations take several lines; the first says what, the second often where."""
     text = str(error)
-    missing = re.search(
-        r"Could not find '(\w+)/(.+?)'\s+Available options in '\w+':(.*?)\n\S", text, re.DOTALL
-    )
+    missing = re.search(r"Could not find '(\w+)/(.*?)'\s+Available options in '\w+':", text, re.DOTALL)
     if missing:
-        group, option, files = missing.groups()
-        return f"{group}={option}: choose from {', '.join(files.split())}"
+        group, option = missing.groups()
+        return f"{group}={option}: choose from {', '.join(_options(group))}"
     unknown = re.search(r"Could not (?:override|append to config.*?key) '(.+?)'", text)
     if unknown:
         key = unknown.group(1).removeprefix("+")
-        near = difflib.get_close_matches(key, _known_keys(), n=1)
-        return f"{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else "; see --cfg job")
+        inside = getattr(error.__cause__, "full_key", None) or key  # of {a: b} a may be what is not there
+        return _no_such_key(inside if inside.startswith(f"{key}.") else key)
+    unmerged = re.match("Error merging override (.*)", text, re.DOTALL)
+    if unmerged and "ListConfig" in str(error.__cause__):
+        return f"{unmerged.group(1)}: must be a list, like [1,2] or [one,two]"
+    if unmerged:
+        return f"{unmerged.group(1)}: {str(error.__cause__).partition(chr(10))[0]}"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
+
+
+def _no_such_key(key: str) -> str:
+    """Of a group, of an option that is not chosen, or of nothing."""
+    group = key.partition(".")[0]
+    if key == "sweep":
+        return f"sweep: takes a plus, as +sweep={_options(key)[0]}"
+    if _options(key):
+        return f"{key}: choose from {', '.join(_options(key))}"
+    files = [CONF / group / f"{option}.yaml" for option in _options(group)]
+    having = [path.stem for path in files if key in _keys(path, f"{group}.")]
+    if having and group != "sweep":
+        chosen = " or ".join(f"{group}={option}" for option in having)
+        return f"{key}: a key of {chosen} alone; add that, or leave the key out"
+    near = difflib.get_close_matches(key, _known_keys(), n=1)
+    return f"{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else "; see --cfg job")
+
+
+def _keys(path: Path, prefix: str) -> set[str]:
+    """What a file of conf/ lets be given, as on the command line; rules are no settings."""
+    data = OmegaConf.to_container(OmegaConf.load(path))
+    keys = {f"{prefix}{key}" for key, _ in flatten(data)}  # type: ignore[arg-type]
+    outer = {key[:place] for key in keys for place in range(len(prefix), len(key)) if key[place] == "."}
+    return {key for key in keys | outer if not re.search(r"\b(rules|impossible|check|defaults)\b", key)}
+
+
 def _known_keys() -> list[str]:
-    """Every key of every file in conf/, as on the command line."""
-    found = []
-    for path in CONF.glob("*.yaml"):
-        found += [key for key, _ in flatten(OmegaConf.to_container(OmegaConf.load(path)))]  # type: ignore[arg-type]
+    """Every key of every file in conf/."""
+    found = _keys(CONF / "config.yaml", "") | _keys(CONF / "workload_base.yaml", "workload.")
     for path in CONF.glob("*/*.yaml"):
-        data = OmegaConf.to_container(OmegaConf.load(path))
-        found += [f"{path.parent.name}.{key}" for key, _ in flatten(data)]  # type: ignore[arg-type]
-    return sorted({*found, *(path.parent.name for path in CONF.glob("*/*.yaml"))})
+        group = path.parent.name
+        found |= {group} if group == "sweep" else {group, *_keys(path, f"{group}.")}
+    return sorted(found)
+
+
+def _wrong_option(error: ValueError) -> str:
+    """Hydra refuses `avatar=null` without naming the group; what was typed does. Raises any other error."""
+    if not str(error).startswith("Config group override"):
+        raise error
+    for group, _, value in (argument.partition("=") for argument in sys.argv[1:]):
+        options = _options(group.lstrip("+"))
+        if options and not set(value.split(",")) <= set(options):
+            return f"{group}={value}: choose from {', '.join(options)}"
+    return str(error)
 
 
 def _end_by_signal(number: int, frame: object) -> None:
@@ -191,10 +221,13 @@ def main() -> int:
     try:
         measure_point()
     except (settings.SettingError, store.UnreadableResult, locks.RunInUse) as error:
-        print(error, file=sys.stderr)
+        print(rules.one_line(str(error)), file=sys.stderr)
         return 2
     except (HydraException, OmegaConfBaseException) as error:
-        print(_one_line(error), file=sys.stderr)
+        print(rules.one_line(_one_line(error)), file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(rules.one_line(_wrong_option(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import attestation, validity
+import av
+
+from harness import attestation, clip, validity
 from harness.point import Point
 from harness.result import JobResult, Outcome, PointResult, Span
+
+UPSTREAM_LONGEST = 1920  # px; max_size of upstream's setup() where nothing is given
 
 
 def submitted_ns(spans: Iterable[Span]) -> int | None:
@@ -25,14 +29,20 @@ def jobs(
     submit = submitted_ns(spans)
     if submit is None:
         return ()
+    events = list(events)
     produced = {event["job"]: event for event in events if event["event"] == "job"}
+    size = (
+        _size(point, by_worker(events, "attest"))
+        if any(told["path"] for told in produced.values())
+        else (0, 0)
+    )
     ended = [span for span in spans if span.phase == "job" and span.end_ns and span.job in produced]
     moments: dict[tuple[str, int, int], int] = {}
     for span in spans:  # by start
         if span.phase == "mark":
             moments.setdefault((span.stage, span.worker, span.job), span.start_ns)
     found = [
-        _job(span, moments, submit, folder, _check(produced[span.job], folder, point, since))
+        _job(span, moments, submit, folder, _check(produced[span.job], folder, point, size, since))
         for span in ended
     ]
     return tuple(sorted(found, key=lambda job: job.job))
@@ -69,7 +79,9 @@ def _job(
     )
 
 
-def _check(told: Mapping[str, Any], folder: Path, point: Point, since: float) -> _Output:
+def _check(
+    told: Mapping[str, Any], folder: Path, point: Point, size: tuple[int, int], since: float
+) -> _Output:
     """Simulated components write no file; only their count of frames is checked."""
     if not told["path"]:
         expected = validity.expected_frames(told["audio_s"])
@@ -81,10 +93,27 @@ def _check(told: Mapping[str, Any], folder: Path, point: Point, since: float) ->
     name = str(path.relative_to(folder))
     if not path.is_file():
         return _Output(told, problem=f"no file at {name}")
-    size = validity.expected_size(point.workload["resolution"], point.avatar.get("max_size"))
     random = point.avatar.get("weights") == "random"
     problem, checks = validity.check(path, validity.Asked(told["audio_s"], size, since, may_stand=random))
     return _Output(told, name, problem, validity.sha256(path), checks)
+
+
+def _size(point: Point, attested: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> tuple[int, int]:
+    """(width, height) px that the videos must have. Upstream's own code takes a source video as it is, and
+    decides on the longest side where avatar.max_size does not.
+    """
+    resolution, longest = point.workload["resolution"], point.avatar.get("max_size")
+    if not str(point.avatar.get("_target_")).startswith("engines.ditto_upstream."):
+        return validity.expected_size(resolution, longest)
+    ran = [part["avatar"].get("ran", {}) for part in attested.values() if "avatar" in part]
+    known = [one["max_size"] for one in ran if isinstance(one.get("max_size"), int)]
+    try:
+        own = clip.video_size(Path(point.workload["portrait"]))
+    except (OSError, ValueError, av.FFmpegError):  # it was changed or removed since upstream read it
+        own = None
+    resolution = "x".join(map(str, own)) if own else resolution
+    longest = next(iter(known), UPSTREAM_LONGEST) if longest is None else longest
+    return validity.expected_size(resolution, max(longest, 0))  # upstream shrinks nothing at 0 and below
 
 
 def _since(span: Span, moments: Mapping[tuple[str, int, int], int], moment: str) -> float | None:

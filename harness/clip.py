@@ -68,6 +68,7 @@ class _Pictures:
     contrast: list[float] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
     still: int = 0
+    size: tuple[int, int] | None = None
     _before: Levels | None = None
     _anchor: Levels | None = None
     _anchored: int = 0
@@ -76,6 +77,11 @@ class _Pictures:
         index = len(self.contrast)
         if frame.is_corrupt:
             raise Unreadable(f"does not decode: frame {index} is damaged")
+        size = (frame.width, frame.height)
+        self.size = self.size or size
+        if size != self.size:
+            was, now = ("x".join(map(str, one)) for one in (self.size, size))
+            raise Unreadable(f"its size changes from {was} to {now} px at frame {index}")
         planes = picture(frame)
         self.digest.update(planes.data)
         blocks = _blocks(planes[: frame.height])
@@ -106,7 +112,13 @@ def decode(path: Path, bounds: Bounds) -> Clip:
                 pictures.add(frame)
             else:
                 blocks.append(mono(frame))
-    except (OSError, av.FFmpegError) as error:
+    except Unreadable:
+        raise
+    except (
+        OSError,
+        av.FFmpegError,
+        ValueError,
+    ) as error:  # ValueError: a shape or format that nobody expects
         raise Unreadable(f"does not decode: {error}") from error
     samples = np.concatenate([np.zeros(0, np.float32), *blocks])
     pictures.digest.update(samples.data)
@@ -123,9 +135,25 @@ def decode(path: Path, bounds: Bounds) -> Clip:
     )
 
 
+def opened(path: Path) -> av.container.InputContainer:
+    """The file, to read; titles and other words in it may be in any encoding."""
+    return av.open(str(path), metadata_errors="replace")
+
+
+def video_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) px of a video as it is shown, turned as its file says; None for an image."""
+    with opened(path) as container:
+        if container.format.name == "image2" or container.format.name.endswith("_pipe"):
+            return None
+        for frame in container.decode(video=0):
+            turned = frame.rotation % 180 != 0
+            return (frame.height, frame.width) if turned else (frame.width, frame.height)
+    return None
+
+
 def frames(path: Path) -> Iterator[av.VideoFrame | av.AudioFrame]:
     """Pictures and pieces of sound as they lie in the file; decoded by as many threads as there are cores."""
-    with av.open(str(path)) as container:
+    with opened(path) as container:
         streams = [*container.streams.video[:1], *container.streams.audio[:1]]
         for stream in container.streams.video[:1]:
             stream.thread_type = "AUTO"
@@ -152,7 +180,7 @@ def mono(frame: av.AudioFrame) -> Levels:
 
 def _checked_rate(path: Path, bounds: Bounds) -> int:
     """Samples per second of the sound, 0 without any; what the header says is compared before decoding."""
-    with av.open(str(path)) as container:
+    with opened(path) as container:
         if not container.streams.video:
             raise Unreadable("no video stream")
         video = container.streams.video[0]

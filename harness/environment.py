@@ -18,7 +18,7 @@ from harness import gpu
 # What decides speed or output; a package that is absent is left out.
 _PACKAGES = (
     "torch", "coqui-tts", "transformers", "numpy", "opencv-python-headless", "av", "onnxruntime",
-    "onnxruntime-gpu",
+    "onnxruntime-gpu", "soxr", "soundfile", "pillow", "mediapipe",
     "tensorrt", "tensorrt-rtx", "triton", "hydra-core", "py-spy", "nvidia-ml-py",
 )  # fmt: skip
 

@@ -14,10 +14,14 @@ import av
 
 from harness import store
 from harness.difference import difference
+from harness.point import flatten
 from harness.result import JobResult, Outcome, PointResult
 
 # A reference of other code, libraries or hardware is no judge of this one.
-_SAME = ("code", "packages", "machine", "cpu", "gpus")
+SAME = ("code", "packages", "machine", "cpu", "gpus")
+# What components read back of what they are made of, beside each SHA-256; the rest is how they ran.
+_READ = ("weights", "versions", "checkout", "interpreter")
+_OF_A_COMPARISON = ("equal", "snr_db", "psnr_db")
 _ALONE = "is the reference"
 
 
@@ -54,8 +58,11 @@ def references_first(points: Sequence[Mapping[str, Any]], repeats: Sequence[int]
 def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
     """An ok result with its outputs held against those of the run's reference; invalid where they differ.
 
+    An earlier comparison is forgotten first.
+
     folder  of this measurement;  run  of all of them. The files of both must still be there.
     """
+    result = _uncompared(result)
     if result.outcome is not Outcome.OK or not any(job.output for job in result.jobs):
         return result
     began = time.monotonic()
@@ -66,7 +73,83 @@ def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
     exact = not _on_gpu(result)
     jobs = tuple(_judged(job, theirs.get(job.job), folder, base, exact) for job in result.jobs)
     overhead = result.overhead | {"compare_s": time.monotonic() - began}
-    return _summed_up(replace(result, jobs=jobs, overhead=overhead), found)
+    return _summed_up(replace(result, jobs=jobs, overhead=overhead, reference=_mark(found)), found)
+
+
+def is_outdated(result: PointResult, run: Path) -> bool:
+    """Whether to compare a stored result again: it never was, or its reference was measured anew since."""
+    if result.compared in ("", _ALONE):
+        return False
+    if result.compared.startswith("not compared") or not result.reference:
+        return True
+    try:
+        found = store.load_result(store.folder(run, result.reference["id"], result.reference["repeat"]))
+    except store.UnreadableResult:  # or gone: what it was compared with then still holds
+        return False
+    return _mark(found) != result.reference
+
+
+def compare_again(reference: PointResult, run: Path) -> list[PointResult]:
+    """Compare and store what had been compared with an earlier measurement of the same reference."""
+    again: list[PointResult] = []
+    if not is_reference(reference.point):
+        return again
+    for stored in _stored(run):
+        named = (stored.reference.get("id"), stored.reference.get("repeat"))
+        if named == (reference.id, reference.repeat) and is_outdated(stored, run):
+            folder = store.folder(run, stored.id, stored.repeat)
+            again.append(compared(stored, folder, run))
+            store.save_result(again[-1], folder)
+    return again
+
+
+def unlike(one: PointResult, other: PointResult) -> list[str]:
+    """What two measurements of the same work differ in, besides how they ran: code, machine, inputs, and what
+    components say they are made of. What only one of them tells does not count.
+    """
+    found = [name for name in SAME if one.environment.get(name) != other.environment.get(name)]
+    both = sorted(one.inputs.keys() & other.inputs.keys())
+    found += [f"content of {path}" for path in both if one.inputs[path] != other.inputs[path]]
+    mine, theirs = _read_back(one), _read_back(other)
+    return found + [key for key in sorted(mine.keys() & theirs.keys()) if mine[key] != theirs[key]]
+
+
+def _read_back(result: PointResult) -> dict[str, set[str]]:
+    """{"avatar.versions.torch": {"2.11"}, …} over the workers, of which some may have had no job."""
+    found: dict[str, set[str]] = {}
+    for parts in result.attestation.values():
+        for key, value in flatten(parts):
+            names = key.split(".")
+            if names[-1] == "sha256" or (len(names) > 1 and names[1] in _READ):
+                found.setdefault(key, set()).add(str(value))
+    return found
+
+
+def _uncompared(result: PointResult) -> PointResult:
+    """The result as it was before it was compared, whatever that gave."""
+    if not result.compared:
+        return result
+    wrong = result.compared.startswith("differs")
+    jobs = []
+    for job in result.jobs:
+        checks = {key: value for key, value in job.checks.items() if key not in _OF_A_COMPARISON}
+        job = replace(job, checks=checks)
+        jobs.append(replace(job, valid=True, problem="") if wrong else job)
+    result = replace(result, compared="", reference={}, jobs=tuple(jobs))
+    if not wrong:
+        return result
+    wall_s = max(job.end_s for job in jobs)
+    return replace(result, outcome=Outcome.OK, reason="", worker=-1, job=-1, wall_s=wall_s)
+
+
+def _mark(reference: PointResult) -> dict[str, Any]:
+    """By which to see that it was measured anew."""
+    names = ("id", "repeat", "started_at", "started_ns")
+    return {name: getattr(reference, name) for name in names}
+
+
+def _name(reference: PointResult) -> str:
+    return f"the sequential reference {reference.id} repeat {reference.repeat}"
 
 
 def _find(result: PointResult, run: Path) -> tuple[PointResult | None, str]:
@@ -77,11 +160,11 @@ def _find(result: PointResult, run: Path) -> tuple[PointResult | None, str]:
             continue
         if (stored.id, stored.repeat) == (result.id, result.repeat):
             continue
-        name = f"the sequential reference {stored.id} repeat {stored.repeat}"
-        other = [name for name in _SAME if stored.environment.get(name) != result.environment.get(name)]
+        other = unlike(stored, result)
         if stored.outcome is Outcome.OK and not other:
             return stored, ""
-        why_not = f"{name} had other {', '.join(other)}" if other else f"{name} ended {stored.outcome}"
+        why_not = f"had other {', '.join(other)}" if other else f"ended {stored.outcome}"
+        why_not = f"{_name(stored)} {why_not}"
     return None, _ALONE if is_reference(result.point) else f"not compared: {why_not}"
 
 
@@ -104,15 +187,19 @@ def _on_gpu(result: PointResult) -> bool:
 
 
 def _judged(job: JobResult, other: JobResult | None, folder: Path, base: Path, exact: bool) -> JobResult:
-    """The job with `equal` in its checks; with the differences and, where they count, its problem."""
+    """The job with `equal` in its checks; with the differences and, where they count, its problem.
+
+    exact  whether each difference counts
+    """
     if other is None or not (job.output and other.output):
         return job
     if job.sha256 == other.sha256 or job.checks.get("content", "") == other.checks.get("content"):
         return replace(job, checks={**job.checks, "equal": True})
     try:
         found = difference(folder / job.output, base / other.output)
-    except (OSError, av.FFmpegError) as error:
-        return replace(job, valid=False, problem=f"cannot be compared: {error}")
+    except (OSError, ValueError, av.FFmpegError) as error:
+        checks = {**job.checks, "equal": False}
+        return replace(job, checks=checks, valid=False, problem=f"cannot be compared: {error}")
     figures = {"snr_db": found.snr_db, "psnr_db": found.psnr_db}
     told = {key: round(value, 1) for key, value in figures.items() if math.isfinite(value)}
     wrong = exact or not found.within_tolerance
@@ -121,7 +208,7 @@ def _judged(job: JobResult, other: JobResult | None, folder: Path, base: Path, e
 
 
 def _summed_up(result: PointResult, reference: PointResult) -> PointResult:
-    name = f"the sequential reference {reference.id} repeat {reference.repeat}"
+    name = _name(reference)
     wrong = next((job for job in result.jobs if not job.valid), None)
     if wrong:
         return replace(
@@ -133,19 +220,22 @@ def _summed_up(result: PointResult, reference: PointResult) -> PointResult:
             job=wrong.job,
             wall_s=None,
         )
-    held = [job.checks["equal"] for job in result.jobs if "equal" in job.checks]
+    held = [job.checks for job in result.jobs if "equal" in job.checks]
     if not held:
         return replace(result, compared=f"not compared: {name} has no outputs of the same jobs")
-    text = f"{sum(held)} of {len(result.jobs)} outputs equal to those of {name}"
-    if not all(held):
-        near = [job.checks for job in result.jobs if job.checks.get("equal") is False]
-        least = {
-            key: min((one[key] for one in near if key in one), default=None) for key in ("snr_db", "psnr_db")
-        }
-        worst = [
-            f"{word} {least[key]} dB"
-            for key, word in (("snr_db", "SNR"), ("psnr_db", "PSNR"))
-            if least[key] is not None
-        ]
-        text += f", {len(near)} within tolerance (least {', '.join(worst)})"
-    return replace(result, compared=text)
+    equal = sum(checks["equal"] for checks in held)
+    text = f"{equal} of {len(held)} outputs equal to those of {name}"
+    if len(held) < len(result.jobs):
+        text = f"{len(held)} of {len(result.jobs)} outputs compared, {equal} equal to those of {name}"
+    return replace(result, compared=text + _nearness([checks for checks in held if not checks["equal"]]))
+
+
+def _nearness(near: Sequence[Mapping[str, Any]]) -> str:
+    """How far those are off that are not equal and may differ; "" if all are equal."""
+    if not near:
+        return ""
+    worst = []
+    for key, word in (("snr_db", "SNR"), ("psnr_db", "PSNR")):
+        values = [checks[key] for checks in near if key in checks]
+        worst += [f"{word} {min(values)} dB"] if values else []
+    return f", {len(near)} within tolerance (least {', '.join(worst)})"

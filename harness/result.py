@@ -112,6 +112,8 @@ class PointResult:
                   where something else ran than was asked
     overhead      what measuring cost: harness_cpu_s (supervisor and sampler), child_cpu_s, check_s, compare_s
     compared      how the outputs stand to those of the sequential reference, or why they were not compared
+    reference     which one that was: id, repeat, started_at, started_ns; {} where nothing was compared
+    inputs        path -> SHA-256 of the files that the point names, before it ran; see harness/files.py
     """
 
     id: str
@@ -136,6 +138,8 @@ class PointResult:
     overhead: dict[str, float] = field(default_factory=dict)
     price_usd_per_h: float | None = None
     compared: str = ""
+    reference: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

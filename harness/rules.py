@@ -16,11 +16,12 @@ from harness import inputs
 def complaint(value: Any, rule: Mapping[str, Any]) -> str:
     """What a rule has against a value in words, "" for nothing.
 
-    rule  one of {choices}, {min, max} (whole numbers only where both are whole), {pattern}, {texts: true,
-          max_characters}, {each: a rule} for every item of a list, with `or_one` a single one will do; for
-          paths {path: true}, {path: file} with `content` (module.function that takes path and rule, and says
-          what is wrong with the file), and {path_or: [words]} with `folder_with` (files that the folder must
-          have); each with an optional `hint` and `optional: true`
+    rule  one of {choices}, {min, max} (whole numbers only where both are whole), {pattern} with `numbers` (a
+          rule for each of its groups), {texts: true, max_characters}, {each: a rule} for every item of a
+          list, with `or_one` a single one will do; for paths {path: true}, {path: file} with `content`
+          (module.function that takes path and rule, and says what is wrong with the file), and {path_or:
+          [words]} with `folder_with` (files that the folder must have); each with an optional `hint` and
+          `optional: true`
     """
     if value is None and (rule.get("optional") or None in rule.get("choices", ())):
         return ""
@@ -29,7 +30,7 @@ def complaint(value: Any, rule: Mapping[str, Any]) -> str:
     if "min" in rule or "max" in rule:
         return number_complaint(value, rule)
     if "pattern" in rule:
-        return "" if re.fullmatch(rule["pattern"], str(value)) else "does not have the right form"
+        return _form_complaint(str(value), rule)
     if "texts" in rule:
         return inputs.texts_complaint(value, rule["max_characters"])
     if "each" in rule:
@@ -59,8 +60,23 @@ def matches(value: Any, wanted: Any) -> bool:
 
 
 def word(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """A value as it is typed on the command line, in one line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """With a line break as \\n, and so whatever else no terminal should be sent."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _form_complaint(text: str, rule: Mapping[str, Any]) -> str:
+    found = re.fullmatch(rule["pattern"], text)
+    if not found:
+        return "does not have the right form"
+    numbers = map(int, found.groups()) if "numbers" in rule else ()
+    return next((f"{each} {wrong}" for each in numbers if (wrong := complaint(each, rule["numbers"]))), "")
 
 
 def _each_complaint(value: Any, rule: Mapping[str, Any]) -> str:

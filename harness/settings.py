@@ -22,7 +22,8 @@ from harness.point import Point, flatten
 JOBS_PER_WORKER = 4
 
 GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
-_NOT_MEASURED = ("rules", "impossible", "stage_names", "fault_stages", "shared", "check")
+_RULES = frozenset(("rules", "impossible", "check"))
+_NOT_MEASURED = _RULES | {"stage_names", "fault_stages", "shared"}
 
 
 class SettingError(ValueError):
@@ -84,7 +85,7 @@ def read(config: DictConfig) -> Planned:
         fault=data["fault"],
         timing=data["timing"],
     )
-    stages = {name: _stage_names(data[name]) for name in point.components()}
+    stages = {name: _stage_names(name, data[name]) for name in point.components()}
     _check_fault(point, {name: data[name].get("fault_stages", names) for name, names in stages.items()})
     point.limits["stages"] = _checked_stage_limits(point, stages)
     return Planned(
@@ -120,13 +121,43 @@ def check_added(keys: Iterable[str]) -> None:
             )
 
 
+def check_removed(keys: Iterable[str]) -> None:
+    """Raises SettingError for any key or group given with a tilde."""
+    for key in keys:
+        raise SettingError(f"~{key}: nothing can be taken away; leave it out, or give it another value")
+
+
+def check_given(values: Mapping[str, Sequence[Any]]) -> None:
+    """Raises SettingError for several options of a group at once, and for a rule of conf/ given as a setting.
+
+    values  for each key all that it takes in the sweep
+    """
+    for key, taken in values.items():
+        if not _RULES.isdisjoint(key.split(".")[:2]):
+            raise SettingError(f"{key}: what conf/ checks is no setting; leave it out")
+        wrong = [value for value in taken if isinstance(value, list)]
+        if key in GROUPS and wrong:
+            options = ",".join(map(rules.word, wrong[0]))
+            raise SettingError(
+                f"{key}=[{options}]: takes one option at a time; use {key}={options or 'OPTION'}"
+            )
+
+
 def _measured(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in _NOT_MEASURED}
 
 
-def _stage_names(group: Mapping[str, Any]) -> list[str]:
+def _stage_names(component: str, group: Mapping[str, Any]) -> list[str]:
     """As conf/ names them; a simulated component's stages are its keys."""
-    return list(group.get("stage_names") or group.get("stages", ()))
+    if "stage_names" in group:
+        return list(group["stage_names"])
+    return list(_keys_of(f"{component}.stages", group.get("stages", {})))
+
+
+def _keys_of(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SettingError(f"{name}={_short(value)}: holds keys; give one of them, as {name}.KEY=VALUE")
+    return value
 
 
 def _run_folder(name: Any) -> Path:
@@ -139,15 +170,26 @@ def _run_folder(name: Any) -> Path:
 
 
 def _check_rules(prefix: str, group: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    flat = dict(flatten(values))
     for key, rule in group.get("rules", {}).items():
-        value = flat.get(key)
-        if key not in flat and key not in values:
-            raise SettingError(f"{prefix}rules.{key}: there is no such key; mend the rule in conf/")
-        complaint = rules.complaint(value if key in flat else values[key], rule)
+        try:
+            value = _value_at(prefix, key, values)
+        except KeyError as error:
+            wrong = f"{prefix}rules.{key}: there is no such key; mend the rule in conf/"
+            raise SettingError(wrong) from error
+        complaint = rules.complaint(value, rule)
         if complaint:
             hint = f"; {rule['hint']}" if "hint" in rule else ""
             raise SettingError(f"{prefix}{key}={_short(value)}: {complaint}{hint}")
+
+
+def _value_at(prefix: str, key: str, values: Mapping[str, Any]) -> Any:
+    """What stands at a key with dots; a mapping too, where a single value should be."""
+    *outer, last = key.split(".")
+    name = prefix.rstrip(".")
+    for part in outer:
+        name = f"{name}.{part}" if name else part
+        values = _keys_of(name, values[part])
+    return values[last]
 
 
 def _run_check(group: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -165,7 +207,7 @@ def _run_check(group: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "null" if value is None else str(value)
+    text = "null" if value is None else rules.one_line(str(value))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -177,9 +219,11 @@ def _check_device(data: Mapping[str, Any]) -> None:
 
 def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:
     workload = _measured(data["workload"])
+    if "seconds" not in data["tts"]:  # it speaks the texts: the lengths change nothing that is measured
+        workload.pop("seconds", None)
     least = JOBS_PER_WORKER * data["executor"]["workers"]
     if workload["jobs"] is None:
-        workload["jobs"] = max(least, len(workload["texts"]), len(workload["seconds"] or ()))
+        workload["jobs"] = max(least, len(workload["texts"]), len(data["tts"].get("seconds") or ()))
     if workload["jobs"] < least:
         raise SettingError(
             f"workload.jobs={workload['jobs']}: executor.workers={data['executor']['workers']} needs "
@@ -204,7 +248,7 @@ def _check_fault(point: Point, strikes: Mapping[str, Sequence[str]]) -> None:
 
 def _checked_stage_limits(point: Point, stages: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """limits.stages with dotted keys: {"avatar.motion": 600}."""
-    limits = dict(flatten(point.limits["stages"]))
+    limits = dict(flatten(_keys_of("limits.stages", point.limits["stages"])))
     for key, limit_s in limits.items():
         known = [f"{component}.{stage}" for component in stages for stage in stages[component]]
         if key not in known:

@@ -27,7 +27,7 @@ WRAP_JUMPS = 3
 # White noise has 0.98 to 0.99, of any loudness; with random weights the tiny network has 0.34 to 0.45 in all
 # places, the full one 0.64 (H200); a voice 0.001.
 NOISE_FLATNESS = 0.6
-NOISE_OVER_REST = 1.4  # times the flattest of the loud windows before: random weights are noise all over
+NOISE_OVER_REST = 1.4  # times the median of the loud windows before: random weights are noise all over
 NOISE_BELOW_DB = 20.0  # a tail quieter than the median by more is the room's or the recording's own noise
 # The tail is 1.4 to 7 dB below the loudest window before; a voice times 20, cut at 1, is 12 to 15 above.
 LOUDER_DB = 10.0
@@ -40,7 +40,8 @@ CLIPPED_SHARE = 0.01
 class Heard:
     """Figures of a clip's sound; those of the tail are of its last 250 ms, None where it is too short.
 
-    flatness_before  of the flattest of the windows of 250 ms before it that are about as loud as the rest
+    flatness_before  median over the windows of 250 ms before it that are about as loud as the rest: longer
+                     noise than the tail is in some of them
     loudest_db       of the loudest of those windows;  median_db of all of them
     """
 
@@ -86,7 +87,7 @@ def listen(samples: Samples, rate: int) -> Heard:
         clipped,
         level_db(tail),
         flatness(tail, rate),
-        max(flatness(one, rate) for one in loud),
+        float(np.median([flatness(one, rate) for one in loud])),
         max(levels),
         median_db,
     )
@@ -110,7 +111,7 @@ def complaints(heard: Heard) -> Iterator[str]:
     if _noise(heard):
         yield (
             f"its last {TAIL_S * 1000:.0f} ms are noise: spectral flatness {heard.tail_flatness:.2f}, "
-            f"at most {heard.flatness_before:.2f} before"
+            f"{heard.flatness_before:.2f} before"
         )
 
 

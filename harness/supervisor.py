@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness import assemble, environment, gpu, locks, stacks, tree, verdict, witness
+from harness import assemble, environment, files, gpu, locks, stacks, tree, verdict, witness
 from harness.deadlines import Breach, find_breach
 from harness.point import Point
 from harness.recorder import Reader
@@ -81,7 +81,7 @@ def measure(
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     point.save(folder / "point.json")
-    described, oom_kills = environment.describe(), _oom_kills()
+    described, inputs, oom_kills = environment.describe(), files.contents(point), _oom_kills()
     cpu_before_s, children_before_s = time.process_time(), _children_cpu_s()
     with locks.gpu(point):
         watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}")
@@ -117,6 +117,7 @@ def measure(
         evidence=watched.evidence,
         overhead=overhead,
         price_usd_per_h=price_usd_per_h,
+        inputs=inputs,
         **asdict(found),
     )
     _remove_raw_spans(folder)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from omegaconf import open_dict
 
 from harness import locks, reference, settings, store
@@ -53,11 +54,7 @@ class PlannedSweeper(BasicSweeper):
         if self.config.repeats > 1:
             given.insert(0, f"repeat=range({self.config.repeats})")
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
-        settings.check_added(
-            override.get_key_element().lstrip("+")
-            for override in parsed
-            if override.is_add() or override.is_force_add()
-        )
+        _check_overrides(parsed)
         [batch] = self.split_arguments(parsed, None)
         planned = [self._read(overrides) for overrides in batch]
         if self.config.workload.jobs is None and len({point.point.num_jobs for point in planned}) > 1:
@@ -81,3 +78,16 @@ class PlannedSweeper(BasicSweeper):
         with open_dict(composed):
             del composed["hydra"]
         return settings.read(composed)
+
+
+def _check_overrides(overrides: Sequence[Override]) -> None:
+    """Raises SettingError for what Hydra would do, but no measurement can want."""
+    added = [one for one in overrides if one.is_add() or one.is_force_add()]
+    settings.check_added(one.get_key_element().lstrip("+") for one in added)
+    settings.check_removed(one.key_or_group for one in overrides if one.is_delete())
+    settings.check_given({one.key_or_group: _values(one) for one in overrides})
+
+
+def _values(override: Override) -> list[Any]:
+    value = override.value()
+    return value.list if isinstance(value, ChoiceSweep) else [value]

@@ -63,12 +63,20 @@ def equality(table: Table) -> tuple[int, int, str]:
 
 
 def uncompared(table: Table) -> list[str]:
-    """Labels of ok points that wrote files which nothing was compared with."""
-    return [
-        point.label
-        for point in table.ok
-        if any(row.measurement.result.compared.startswith("not compared") for row in point.rows)
-    ]
+    """Labels of ok points that wrote files of which some, or all, were compared with nothing."""
+    return [point.label for point in table.ok if any(_alone(table, row.measurement) for row in point.rows)]
+
+
+def clips_uncompared(table: Table) -> int:
+    """Clips of ok points, without those of the references themselves, that were compared with nothing."""
+    return sum(_alone(table, row.measurement) for point in table.ok for row in point.rows)
+
+
+def _alone(table: Table, m: Measurement) -> int:
+    itself = m.result.compared == "is the reference" if m.result.compared else _reference(table, m) is m
+    if itself:
+        return 0
+    return sum(bool(job.output) for job in m.result.jobs) - sum(1 for _ in _verdicts(table, m))
 
 
 def _verdicts(table: Table, m: Measurement) -> Iterator[tuple[JobResult, bool]]:
@@ -94,9 +102,10 @@ def _against(table: Table, m: Measurement) -> str | Cell:
     if said.startswith("differs"):
         return Cell("differs", "invalid", said)
     if "equal" in said:
-        summary, _, rest = said.partition(" outputs equal to those of ")
+        summary, _, rest = said.partition(" equal to those of ")
         near = ", rest within tolerance" if "within tolerance" in rest else ""
-        return Cell(f"{summary} equal{near}", "ok", rest)
+        tone = "skipped" if " compared, " in summary else "ok"
+        return Cell(f"{summary.replace(' outputs', '')} equal{near}", tone, rest)
     return said
 
 

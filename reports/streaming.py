@@ -19,8 +19,9 @@ _PACING = {
 }
 _NOTE = (
     "A player that starts at the first frame and never skips one; an underrun is a moment at which it has no "
-    "frame to show. Frames lead by the time from the first of them to the last piece of audio: above 0, "
-    "speaking and drawing overlapped."
+    "frame to show. Frames lead by the time from the first of them to the last piece of audio: above 0, the "
+    "first frame was there before the last audio was made; whether speaking and drawing took turns or ran "
+    "side by side shows the time line."
 )
 _MOST_DRAWN = 4
 _PIECES = {"audio": "audio pieces", "frame": "frames"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from harness.metrics import jobs_needed, median_interval, request_rtfs
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
-from reports.outputs import equality, uncompared
+from reports.outputs import clips_uncompared, equality, uncompared
 from reports.points import EXECUTORS, PointRows
 from reports.tables import Table, attested, counts
 
@@ -134,9 +134,11 @@ def _validity(table: Table) -> Text:
     good = sum(job.valid for job in jobs)
     same = f"{equal} of {total} agree with those of the sequential run" if total else _NOT_COMPARED
     text = f"Output: {good} of {len(jobs)} clips of the ok configurations passed the checks; {same}"
+    alone = clips_uncompared(table) if total else 0
+    text += f", {alone} were compared with nothing" if alone else ""
     text += f"; first difference: {unlike}." if unlike else "."
     sound = bool(jobs) and good == len(jobs) and not unlike
-    return Text(text, "bad" if not sound else "good" if total else "warn")
+    return Text(text, "bad" if not sound else "good" if total and not alone else "warn")
 
 
 def _failures(table: Table) -> Text:
@@ -230,7 +232,7 @@ def _gap_outputs(table: Table) -> str:
     if not alone:
         return ""
     more = f" and {len(alone) - 3} more" if len(alone) > 3 else ""
-    return f"Outputs without a sequential reference: {'; '.join(alone[:3])}{more}."
+    return f"Outputs, some or all, without a sequential reference: {'; '.join(alone[:3])}{more}."
 
 
 def _gap_figures(table: Table) -> str:

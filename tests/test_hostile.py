@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -11,9 +12,12 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from engines.ditto.cfg import _DECLARED
 from harness import settings
 from harness.settings import SettingError
 from tests.harness.conf import composed
@@ -40,6 +44,12 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def webp(width: int, height: int) -> bytes:
+    """A lossless image of 34 bytes of which only the header is true."""
+    body = b"WEBPVP8L" + struct.pack("<IBI", 14, 0x2F, (width - 1) | (height - 1) << 14) + bytes(9)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 def zeros(mebibytes: int) -> bytes:
     """So many MiB of zeros, compressed to a thousandth."""
     packer = zlib.compressobj(9)
@@ -54,6 +64,24 @@ def lying_wav() -> bytes:
     return bytes(honest)
 
 
+def released_cfg(**options: Any) -> bytes:
+    """A pickle with the networks of the release and these options."""
+    return pickle.dumps({"base_cfg": {}, "audio2motion_cfg": dict(_DECLARED), "default_kwargs": options})
+
+
+def shared_rows() -> bytes:
+    """208 KB that would become 100 million rows: one array in a thousand places."""
+    shapes = {"scale": 1, "pitch": 66, "yaw": 66, "roll": 66, "t": 3, "exp": 63}
+    info = {key: np.ones((1, width), np.float32) for key, width in shapes.items()}
+    eyes = {"eye_open_lst": [np.zeros((100_000, 2), np.int8)] * 1000, "eye_ball_lst": [np.zeros((1, 6))]}
+    return released_cfg(ch_info={"x_s_info_lst": [info], "sc": np.zeros(63), **eyes})
+
+
+def crop_with_a_bell() -> str:
+    crop = json.loads((ROOT / "media/portrait.json").read_text())
+    return json.dumps(crop | {"bell\x07\n": 10**400})
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of files that nobody should trust; each image has a stored crop beside it."""
@@ -62,6 +90,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "huge.png").write_bytes(png(20_000, 20_000, (b"IDAT", zeros(382))))
     (folder / "bomb.png").write_bytes(png(100, 100, (b"zTXt", b"a\0\0" + zeros(64)), (b"IDAT", zeros(512))))
     (folder / "header.png").write_bytes(png(20_000, 20_000)[:33])
+    (folder / "huge_webp.png").write_bytes(webp(16_383, 16_383))
+    (folder / "shared.pkl").write_bytes(shared_rows())
+    (folder / "bell.pkl").write_bytes(released_cfg(max_size="bell\x07\n\x1b[2J"))
     (folder / "empty.png").touch()
     (folder / "folder.png").mkdir()
     (folder / "loop.png").symlink_to("loop.png")
@@ -71,6 +102,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         os.mkfifo(folder / name)
     for image in folder.glob("*.png"):
         shutil.copy(ROOT / "media/portrait.json", image.with_suffix(".json"))
+    shutil.copy(ROOT / "media/portrait.png", folder / "crop.png")
+    (folder / "crop.json").write_text(crop_with_a_bell())
     return folder
 
 
@@ -79,6 +112,9 @@ WRONG = {
     "avatar.cfg={here}/evil.pkl": "avatar.cfg={here}/evil.pkl: ",
     "workload.portrait={here}/huge.png": "workload.portrait={here}/huge.png: ",
     "workload.portrait={here}/bomb.png": "workload.portrait={here}/bomb.png: ",
+    "workload.portrait={here}/huge_webp.png": "workload.portrait={here}/huge_webp.png: ",
+    "avatar.cfg={here}/shared.pkl": "avatar.cfg={here}/shared.pkl: ",
+    "avatar.cfg={here}/bell.pkl": "avatar.cfg={here}/bell.pkl: ",
     "workload.portrait={here}/pipe.png": "workload.portrait={here}/pipe.png: is not a file",
     "workload.portrait=/proc/self/mem": "workload.portrait=/proc/self/mem: ",
     "workload.voice={here}/lying.wav": "workload.voice={here}/lying.wav: its header promises 2147483648 ",

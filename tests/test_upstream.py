@@ -14,10 +14,11 @@ import pytest
 
 from harness import store, supervisor
 from harness.result import Measurement, Outcome
-from tests.engines.ditto_upstream.checkout import BROKEN, STOPS, avatar, ensure_ffmpeg, write_checkout
+from tests.engines.ditto_upstream.checkout import BROKEN, STOPS, avatar, write_checkout
+from tests.engines.ditto_upstream.ffmpeg import ensure_ffmpeg
 from tests.harness.points import ROOT, environment, point
 
-TONE = "tests.engines.ditto_upstream.checkout.Tone"
+TONE = "tests.engines.ditto_upstream.tone.Tone"
 Measured = Callable[..., Measurement]
 
 
@@ -64,8 +65,11 @@ def test_a_checkout_makes_videos_and_leaves_spans_of_its_own_stages(measured: Me
     for span in measurement.spans:
         if span.phase == "stage" and span.component == "avatar" and span.job == 1 and span.end_ns:
             counts[span.stage] = counts.get(span.stage, 0) + span.count
-    per_frame = dict.fromkeys(("stitch", "warp", "decode", "putback", "write", "render", "mux"), 33)
+    per_frame = dict.fromkeys(("stitch", "warp", "decode", "putback", "write", "mux"), 33)
     assert counts == {"motion": 1, "features": 33, "source": 3 * 12_000 - 4_800, **per_frame}
+    waits = [span for span in measurement.spans if span.phase == "await" and span.job == 1]
+    assert {span.stage for span in waits} == {"render"}
+    assert sum(span.count for span in waits) == 33
     marks = [span for span in measurement.spans if span.phase == "mark" and span.stage == "frame"]
     assert len(marks) == 66
     assert all(job.first_frame_s for job in result.jobs)
@@ -85,12 +89,12 @@ def test_what_ran_is_read_back_from_the_sdk(measured: Measured) -> None:
 
 
 def test_the_surplus_of_the_online_mode_is_counted_and_not_written(measured: Measured) -> None:
-    measurement = measured(2.0, keys={"mode": "online"}, pause_s=0.2, jobs=1)
+    measurement = measured(2.0, keys={"mode": "online", "overlap": 70}, pause_s=0.2, jobs=1)
     result = measurement.result
     assert (result.outcome, result.reason) == (Outcome.OK, "")
     assert result.jobs[0].frames == 50
-    # 55 of whole chunks: 32,000 samples and 1,920 of silence in steps of 3,200; and 10 more
-    assert result.attestation["worker 0"]["avatar"]["frames"] == {"made": 65, "written": 50}
+    # measured with upstream e9191cf, 2.0 s at overlap 70 (10 s: 260)
+    assert result.attestation["worker 0"]["avatar"]["frames"] == {"made": 60, "written": 50}
     said = [span for span in measurement.spans if span.phase == "mark" and span.stage == "audio"]
     seen = [span for span in measurement.spans if span.phase == "mark" and span.stage == "frame"]
     assert seen[0].start_ns < said[-1].start_ns
@@ -116,7 +120,7 @@ def test_an_error_in_a_long_clip_is_the_known_deadlock_with_its_hidden_exception
     limit, _, named = result.reason.partition("; ")
     assert limit == "stage avatar.render of job 0 on worker 0 did not end within limits.stage=2 s"
     assert named.startswith("known deadlock of upstream's close(): thread ")
-    assert result.reason.endswith(f"hidden exception: RuntimeError: {BROKEN} in {part}")
+    assert result.reason.endswith(f"hidden exception: RuntimeError: {BROKEN} in {part} (worker 0)")
     state = result.evidence["states"]["worker 0"]["avatar"]
     assert state["stop_event"] is True
     assert state["threads_alive"]
@@ -143,11 +147,47 @@ def test_an_exception_between_setup_and_close_is_the_known_thread_leak(
     assert len(result.evidence["states"]["worker 0"]["avatar"]["threads_alive"]) == 6
 
 
+def test_an_error_online_with_speech_far_ahead_is_the_deadlock_of_close_itself(measured: Measured) -> None:
+    broken = {"part": "writer", "call": 5, "slow": {"audio2motion": 0.05}}
+    result = measured(30.0, broken, {"mode": "online", "overlap": 70}, jobs=1).result
+    assert (result.outcome, result.stage) == (Outcome.HUNG, "render")
+    assert result.reason.endswith(
+        "; known deadlock of upstream's close(): close() waits in audio2motion_queue.put(None) with 100 of "
+        f"100 items queued after stop_event; hidden exception: RuntimeError: {BROKEN} in writer (worker 0)"
+    )
+    assert result.evidence["states"]["worker 0"]["avatar"]["threads_alive"] == []
+
+
+def test_an_exception_that_upstream_holds_back_is_told_at_any_breach(measured: Measured) -> None:
+    """The warp has failed, and upstream knows; the job is late for another reason, in a long write."""
+    broken = {"part": "warp_f3d", "call": 5, "slow": {"writer": 60.0}}
+    result = measured(2.4, broken, jobs=1).result
+    assert (result.outcome, result.stage) == (Outcome.HUNG, "write")
+    told = f"RuntimeError: {BROKEN} in warp_f3d (worker 0)"
+    assert result.reason.endswith(f"; upstream holds back an exception until its close() is over: {told}")
+
+
 def test_a_deadlock_in_one_of_two_processes_names_its_worker(measured: Measured) -> None:
-    result = measured(10.0, {"part": "decode_f3d", "call": 5}, executor="processes", workers=2, jobs=2).result
-    assert result.outcome is Outcome.HUNG
-    assert set(result.evidence["states"]) == {"worker 0", "worker 1"}
-    assert result.reason.count("known deadlock") >= 1
+    broken = {"part": "decode_f3d", "call": 5, "job": 0, "slow": {"audio2motion": 0.5}}
+    result = measured(10.0, broken, executor="processes", workers=2, jobs=40).result
+    assert (result.outcome, result.job) == (Outcome.HUNG, 0)
+    states = {name: found["avatar"] for name, found in result.evidence["states"].items()}
+    assert set(states) == {"worker 0", "worker 1"}  # the other one was at work
+    assert [name for name, state in states.items() if "named" in state] == [f"worker {result.worker}"]
+    assert result.reason.count("known deadlock") == 1
+    assert result.reason.endswith(f"(worker {result.worker})")
+
+
+def test_a_failure_of_one_thread_is_no_leak_of_the_healthy_one(measured: Measured) -> None:
+    broken = {"part": "chunk", "call": 8, "job": 1, "slow": {"chunk": 0.1}}
+    keys = {"mode": "online", "overlap": 70}
+    result = measured(10.0, broken, keys, executor="threads", workers=2, jobs=2).result
+    assert (result.outcome, result.job, result.stage) == (Outcome.FAILED, 1, "features")
+    states = {name: found["avatar"] for name, found in result.evidence["states"].items()}
+    assert [state["at"] for state in states.values()] == ["open", "open"]
+    assert [name for name, state in states.items() if "named" in state] == [f"worker {result.worker}"]
+    assert result.reason.count("known thread leak of upstream") == 1
+    assert result.reason.endswith(f"(worker {result.worker})")
 
 
 REAL = os.environ.get("DITTO_UPSTREAM_ROOT", "")

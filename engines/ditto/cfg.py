@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engines.ditto import pickles
-from engines.ditto.options import CONTROLS, MOTION_DIM
+from engines.ditto.cfg_arrays import MAX_ROWS, Array, conditioning_source, limits, rows, shown
+from engines.ditto.options import CONTROLS, MOTION_DIM, PARTS
 
-Array = NDArray[np.float32]
-
-# What a conditioning source holds of its first frame; kp is not read by all.
-_INFO_DIMS = {"scale": 1, "pitch": 66, "yaw": 66, "roll": 66, "t": 3, "exp": 63}
+_MAX_WORD = 80  # letters of a text; the longest that means something has 5
 _REMEDY = "use a file of the released ditto_cfg, or avatar.cfg=null"
 # The networks of the released weights, by upstream's keys of audio2motion_cfg.
 _DECLARED: Mapping[str, Any] = {
@@ -50,6 +47,8 @@ OUR_NAMES: Mapping[str, str] = {
 }
 """Upstream's name of a setup option -> key of conf/avatar/ditto.yaml."""
 
+# How many entries a list takes on the command line; the others name parts of the motion.
+_MOST_ENTRIES = {"emo": MAX_ROWS, "delta_eye_open_n": MAX_ROWS}
 _ARRAYS = ("emo", "delta_eye_arr", "v_min_max_for_clip", "ch_info")
 # Read by upstream's setup() but without a key here; with these values, and only these, they change nothing.
 _NEUTRAL: Mapping[str, Sequence[Any]] = {"N_d": (-1,), "ctrl_info": ({}, [], None)}
@@ -129,15 +128,15 @@ def _cfg(options: Mapping[Any, Any], digest: str) -> Cfg:
         value = options.get(key, neutral[0])
         if isinstance(value, np.ndarray) or value not in neutral:
             raise pickles.Refused(f"default_kwargs.{key}: expected {neutral[0]}, found {shown(value)}")
-    controls = options.get("overall_ctrl_info") or {}
+    controls = options.get("overall_ctrl_info")
     known = {*OUR_NAMES, *_ARRAYS, *_NEUTRAL, "overall_ctrl_info"} - set(CONTROLS)
     emo, eyes = options.get("emo"), options.get("delta_eye_arr")
     return Cfg(
         setup={**_singles(options, known & set(OUR_NAMES)), **_controls(controls)},
-        emo=_rows("emo", emo, 8) if isinstance(emo, np.ndarray) else None,
-        delta_eye_arr=None if eyes is None else _rows("delta_eye_arr", eyes, 63),
-        v_min_max_for_clip=_limits(options.get("v_min_max_for_clip")),
-        ch_info=_conditioning_source(options.get("ch_info")),
+        emo=rows("emo", emo, 8) if isinstance(emo, np.ndarray) else None,
+        delta_eye_arr=None if eyes is None else rows("delta_eye_arr", eyes, 63),
+        v_min_max_for_clip=limits(options.get("v_min_max_for_clip")),
+        ch_info=conditioning_source(options.get("ch_info")),
         ignored=tuple(sorted(shown(key) for key in set(options) - known)),
         digest=digest,
     )
@@ -148,22 +147,34 @@ def _singles(options: Mapping[Any, Any], names: set[str]) -> dict[str, Any]:
     found = {}
     for name in sorted(names & set(options)):
         value = options[name]
-        if isinstance(value, np.ndarray):
-            if name == "emo":
-                continue
-            raise pickles.Refused(f"default_kwargs.{name}: expected no array, found shape {value.shape}")
-        found[name] = _listed(value)
+        if isinstance(value, np.ndarray) and name == "emo":
+            continue
+        found[name] = _listed(name, value, _MOST_ENTRIES.get(name, len(PARTS)))
     return found
 
 
-def _listed(value: Any) -> Any:
-    """Tuples as lists, as YAML has them."""
+def _listed(name: str, value: Any, most: int) -> Any:
+    """Tuples as lists, as YAML has them; nothing in them that could not be typed or shown.
+
+    most  entries of a list; of one in a list len(PARTS) + 1, which is also the number of emotions at once
+    """
+    inner = len(PARTS) + 1
+    if isinstance(value, (list, tuple, dict)) and len(value) > most:
+        raise pickles.Refused(f"default_kwargs.{name}: expected at most {most} entries, found {len(value)}")
+    if isinstance(value, str) and (len(value) > _MAX_WORD or not value.isprintable()):
+        raise pickles.Refused(f"default_kwargs.{name}: expected a printable word, found {shown(value)}")
+    if isinstance(value, np.ndarray):
+        raise pickles.Refused(f"default_kwargs.{name}: expected no array, found shape {value.shape}")
     if isinstance(value, (list, tuple)):
-        return [_listed(entry) for entry in value]
+        return [_listed(name, entry, inner) for entry in value]
+    if isinstance(value, dict):
+        return {_listed(name, key, inner): _listed(name, entry, inner) for key, entry in value.items()}
     return value
 
 
 def _controls(controls: Any) -> dict[str, Any]:
+    if controls is None:
+        return {}
     if not isinstance(controls, dict):
         raise pickles.Refused(f"default_kwargs.overall_ctrl_info: expected a dict, found {shown(controls)}")
     for key, value in controls.items():
@@ -176,70 +187,6 @@ def _controls(controls: Any) -> dict[str, Any]:
                 f"default_kwargs.overall_ctrl_info.{key}: expected a number, found {shown(value)}"
             )
     return dict(controls)
-
-
-def _numbers(key: str, value: Any, infinite: bool = False) -> Array:
-    if not isinstance(value, np.ndarray):
-        raise pickles.Refused(f"default_kwargs.{key}: expected an array, found {shown(value)}")
-    with np.errstate(over="ignore"):  # what overflows is told below
-        numbers = value.astype(np.float32)
-    if np.isnan(numbers).any() or (not infinite and np.isinf(numbers).any()):
-        raise pickles.Refused(f"default_kwargs.{key}: holds values that are no finite numbers")
-    return numbers
-
-
-def _rows(key: str, value: Any, width: int, infinite: bool = False) -> Array:
-    """(n, width) with n at least 1."""
-    rows = _numbers(key, value, infinite)
-    if rows.ndim != 2 or not len(rows) or rows.shape[1] != width:
-        raise pickles.Refused(f"default_kwargs.{key}: expected shape (n, {width}), found {rows.shape}")
-    return rows
-
-
-def _limits(value: Any) -> tuple[Array, Array] | None:
-    """Rows 0 and 1 of (4, 265); upstream reads no others."""
-    if value is None:
-        return None
-    rows = _rows("v_min_max_for_clip", value, MOTION_DIM, infinite=True)
-    if len(rows) < 2:
-        raise pickles.Refused("default_kwargs.v_min_max_for_clip: expected 2 rows or more, found 1")
-    return rows[0], rows[1]
-
-
-def _conditioning_source(info: Any) -> dict[str, Any] | None:
-    """Upstream's ch_info with what is read of it, every array in its usual shape."""
-    if info is None:
-        return None
-    first = info.get("x_s_info_lst") if isinstance(info, dict) else None
-    if not isinstance(first, (list, tuple)) or not first or not isinstance(first[0], dict):
-        raise pickles.Refused("default_kwargs.ch_info.x_s_info_lst: expected a list of dicts")
-    widths = {**_INFO_DIMS, **({"kp": 63} if "kp" in first[0] else {})}
-    source = {
-        key: _sized(f"ch_info.x_s_info_lst[0].{key}", first[0].get(key), (1, width))
-        for key, width in widths.items()
-    }
-    if not source["scale"].item() > 0:
-        raise pickles.Refused("default_kwargs.ch_info.x_s_info_lst[0].scale: expected more than 0")
-    return {
-        "x_s_info_lst": [source],
-        "sc": _sized("ch_info.sc", info.get("sc"), (63,)),
-        "eye_open_lst": _eyes("ch_info.eye_open_lst", info.get("eye_open_lst"), 2),
-        "eye_ball_lst": _eyes("ch_info.eye_ball_lst", info.get("eye_ball_lst"), 6),
-    }
-
-
-def _sized(key: str, value: Any, shape: tuple[int, ...]) -> Array:
-    numbers = _numbers(key, np.asarray(value) if isinstance(value, float) else value)
-    if numbers.size != math.prod(shape):
-        raise pickles.Refused(f"default_kwargs.{key}: expected shape {shape}, found {numbers.shape}")
-    return numbers.reshape(shape)
-
-
-def _eyes(key: str, value: Any, width: int) -> list[Array]:
-    """One (1, width) per source frame."""
-    if not isinstance(value, (list, tuple)) or not value:
-        raise pickles.Refused(f"default_kwargs.{key}: expected a list of arrays, found {shown(value)}")
-    return [row[None] for entry in value for row in _rows(key, entry, width)]
 
 
 def disagreements(cfg: Cfg, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,14 +214,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return math.isclose(one, other, rel_tol=1e-6)
     return bool(one == other)
-
-
-def shown(value: Any) -> str:
-    """A value from the file in a few printable characters, whatever it is."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    if isinstance(value, (dict, list, tuple)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return ascii(value)[:60] if isinstance(value, (str, float, int, bool)) else type(value).__name__

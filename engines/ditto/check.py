@@ -32,10 +32,22 @@ def check(data: Mapping[str, Any]) -> str:
         not_applicable = str(reason)
         # what depends on the device says nothing about the files, and the other way round
         settings = Settings(**keys | {"device": "cuda", "mode": "offline"})
+    width, height = map(int, data["workload"]["resolution"].split("x"))
+    check_resolution(width, height, settings.max_size)
     _check_weights(settings)
     _check_portrait(settings, str(data["workload"]["portrait"]))
     check_cfg(settings.cfg, keys)
     return not_applicable
+
+
+def check_resolution(width: int, height: int, max_size: int) -> None:
+    """Raises ValueError for a video larger than allowed, in px: shrunk, it would not be the one asked for."""
+    longest = max(width, height)
+    if longest > max_size:
+        raise ValueError(
+            f"workload.resolution={width}x{height}: larger than avatar.max_size={max_size}, the longest side "
+            f"allowed; use avatar.max_size={longest}, or a smaller resolution"
+        )
 
 
 def check_cfg(path: str | None, keys: Mapping[str, Any]) -> Cfg:
@@ -44,9 +56,12 @@ def check_cfg(path: str | None, keys: Mapping[str, Any]) -> Cfg:
         return NO_CFG
     cfg = read(path)
     asked = disagreements(cfg, keys)
-    if asked:
+    if asked and keys["cfg_values"] == "agree":
         words = " ".join(shlex.quote(f"avatar.{key}={_word(value)}") for key, value in asked.items())
-        raise ValueError(f"avatar.cfg={path}: it says otherwise than the command: add {words}")
+        raise ValueError(
+            f"avatar.cfg={path}: it says otherwise than the command; go by the command alone with "
+            f"avatar.cfg_values=ignore, or add {words}"
+        )
     if cfg.emo is not None and keys["emo"] != Settings.emo:
         raise ValueError(
             f"avatar.emo={_word(keys['emo'])}: avatar.cfg={path} has emotion rows {cfg.emo.shape}, which are "
@@ -83,11 +98,23 @@ def _check_weights(settings: Settings) -> None:
             raise ValueError(f"avatar.hubert={settings.hubert_file}: {complaint}; {_COPY_AGAIN}")
 
 
+def _check_crop_keys(settings: Settings) -> None:
+    """A stored crop is used as it is, so these keys would change the point's name and nothing else."""
+    for key in ("crop_scale", "crop_vy_ratio", "crop_rotate"):
+        value = getattr(settings, key)
+        if value != getattr(Settings, key):
+            raise ValueError(
+                f"avatar.{key}={_word(value)}: a stored crop is used as it is; give avatar.faces=FOLDER, the "
+                "aux_models of the released checkpoints, or leave the key out"
+            )
+
+
 def _check_portrait(settings: Settings, portrait: str) -> None:
     """The picture is whole; a detector finds the face in it, or its crop is stored beside it."""
     check_image(Path(portrait))
     folder = settings.faces_folder
     if folder is None:
+        _check_crop_keys(settings)
         stored = Path(portrait).with_suffix(".json")
         if not stored.is_file():
             raise ValueError(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.checkpoint import sha256
 from engines.ditto.crop import crop_matrix
 from engines.ditto.detector import THRESHOLD, Detector
 from engines.ditto.face_files import face_files
@@ -60,13 +61,14 @@ class Finder:
         rotate: bool = True,
     ) -> None:
         self._scale, self._vy_ratio, self._rotate = scale, vy_ratio, rotate
-        self.backends: dict[str, str] = {}
+        # file name -> {backend, sha256: its first 16 hex digits}
+        self.backends: dict[str, dict[str, str]] = {}
         self.versions: dict[str, str] = {}
         setting, instead = f"avatar.faces={folder}", "use avatar.faces=stored"
 
         def load(path: Path) -> OnnxSession:
             session = OnnxSession(path, device, threads, setting=setting, instead=instead)
-            self.backends[path.name] = f"onnxruntime {session.provider}"
+            self._tell(path, f"onnxruntime {session.provider}")
             self.versions["onnxruntime"] = session.version
             return session
 
@@ -80,8 +82,11 @@ class Finder:
             self._mesh = OnnxMesh(load(files.blaze_face), load(files.face_mesh))
         else:
             self._mesh = TaskMesh(files.task, setting=setting, instead=instead)
-            self.backends[files.task.name] = "mediapipe cpu"
+            self._tell(files.task, "mediapipe cpu")
             self.versions["mediapipe"] = self._mesh.version
+
+    def _tell(self, path: Path, backend: str) -> None:
+        self.backends[path.name] = {"backend": backend, "sha256": sha256(path)[:16]}
 
     def find(self, picture: NDArray[np.uint8], crop_px: int, previous: Array | None = None) -> Face:
         """The largest face of a picture (H, W, 3) uint8 RGB.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+import re
 import struct
 import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
 from engines.checkpoint import sha256
@@ -16,6 +18,12 @@ from engines.checkpoint import sha256
 MAX_SIDE = 8192
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
+MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10, each passes through the whole picture
+_MOST_SEGMENTS = 100_000  # of a JPEG besides
+# A marker that a length follows: no stuffed byte, no restart, no start; what ends a run of 0xFF counts.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_END, _SCAN = 0xD9, 0xDA
+_ORIENTATION = 0x0112
 # The plugins are called directly: Image.open tries every format it knows on a file nobody vouches for.
 _IMAGES: dict[str, tuple[bytes, int, type[ImageFile]]] = {
     "PNG": (b"\x89PNG\r\n\x1a\n", 0, PngImagePlugin.PngImageFile),
@@ -62,17 +70,19 @@ def digest(path: Path) -> str:
     return sha256(path)
 
 
-def check_image(path: Path) -> None:
-    """Raises ValueError, one line, for what cannot become a portrait; of a video only the format is seen.
+def check_image(path: Path) -> tuple[int, int]:
+    """(width, height) px as shown, turned as the EXIF data says; (0, 0) for a video: its decoder tells them.
 
     An image is decoded once to see that it is whole, and not again while the file stays as it is.
+    Raises ValueError, one line, for what cannot become a portrait; of a video only the format is seen.
     """
     found = header(path)
     if found.is_video:
-        return
+        return 0, 0
     check_size(path, found.width, found.height)
     status = path.stat()
-    _check_whole(path, status.st_mtime_ns, status.st_size)
+    turned = _check_whole(path, status.st_mtime_ns, status.st_size)
+    return (found.height, found.width) if turned else (found.width, found.height)
 
 
 def check_size(path: Path, width: int, height: int) -> None:
@@ -81,9 +91,11 @@ def check_size(path: Path, width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise ValueError(f"{said}too small for a face, at least {MIN_SIDE} px a side; use a larger picture")
     if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError(
-            f"{said}at most {MAX_SIDE} px a side and {MAX_PIXELS // 10**6} megapixels are read; scale it down"
-        )
+        raise ValueError(said + _too_large())
+
+
+def _too_large() -> str:
+    return f"at most {MAX_SIDE} px a side and {MAX_PIXELS // 10**6} megapixels are read; scale it down"
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -104,6 +116,8 @@ def _opened(path: Path, start: bytes, file: object) -> tuple[str, ImageFile]:
         if start[offset : offset + len(magic)] == magic:
             try:
                 return name, plugin(file, str(path))  # type: ignore[arg-type]
+            except Image.DecompressionBombError as error:  # some plugins look at the size themselves
+                raise ValueError(f"workload.portrait={path}: {_too_large()}") from error
             except _BROKEN as error:
                 raise ValueError(
                     f"workload.portrait={path}: not a readable image: a broken {name} header "
@@ -116,11 +130,16 @@ def _opened(path: Path, start: bytes, file: object) -> tuple[str, ImageFile]:
 
 
 @lru_cache(maxsize=256)
-def _check_whole(path: Path, mtime_ns: int, size: int) -> None:
-    """Decode once and throw away: OpenCV fills what a cut file lacks with grey and says nothing."""
+def _check_whole(path: Path, mtime_ns: int, size: int) -> bool:
+    """Decode once and throw away: OpenCV fills what a cut file lacks with grey and says nothing.
+
+    Returns whether it is shown with its sides swapped.
+    """
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name, image = _opened(path, _first_bytes(path), file)
+        if name == "JPEG":
+            _check_scans(path)
         try:
             image.load()
         except _BROKEN as error:
@@ -128,6 +147,33 @@ def _check_whole(path: Path, mtime_ns: int, size: int) -> None:
                 f"workload.portrait={path}: not a readable image: the {name} breaks off or is damaged "
                 f"({_line(error)}); take it anew from where it came, or use media/portrait.png"
             ) from error
+        return _is_turned(image)
+
+
+def _check_scans(path: Path) -> None:
+    """A scan of a few bytes takes as long as one of the whole picture."""
+    scans = segments = at = 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while (found := _MARKER.search(data, at)) and data[found.start() + 1] != _END:
+            at = found.end()
+            at += int.from_bytes(data[at : at + 2], "big")
+            scans += data[found.start() + 1] == _SCAN
+            segments += 1
+            if scans > MAX_SCANS or segments > _MOST_SEGMENTS:
+                raise ValueError(
+                    f"workload.portrait={path}: a JPEG of more than {MAX_SCANS} scans, which no camera and "
+                    "no program writes; save it again, or use media/portrait.png"
+                )
+
+
+def _is_turned(image: ImageFile) -> bool:
+    """By the EXIF data alone, as OpenCV has it; Pillow's own getexif() also believes XMP data."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+    except _BROKEN:
+        return False
+    return exif.get(_ORIENTATION) in (5, 6, 7, 8)
 
 
 def _line(error: BaseException) -> str:

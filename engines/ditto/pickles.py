@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 MAX_BYTES = 64 * 2**20  # of a file; the released ones have about 31 KB
 MAX_OPCODES = 200_000  # 0.4 s
-MAX_NODES = 200_000  # values met on a walk through the result, shared ones each time
+MAX_NODES = 200_000  # values met on a walk through the result, shared ones each time; an array is one
 MAX_DEPTH = 16
 _DTYPES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
 # What a pickle of NumPy data names, by NumPy 1 and 2; to us each is a word, not a function.
@@ -50,6 +50,22 @@ class _Word:
 
 
 @dataclass
+class _Budget:
+    """What a walk through the result may still meet; an array in many places is met in each."""
+
+    nodes: int = MAX_NODES
+    bytes: int = MAX_BYTES
+
+    def take(self, size: int) -> None:
+        self.nodes -= 1
+        self.bytes -= size
+        if self.nodes < 0:
+            raise Refused("data that refers to itself or is nested without end")
+        if self.bytes < 0:
+            raise Refused("arrays that take more room in the result than a file can hold")
+
+
+@dataclass
 class _Dtype:
     """numpy.dtype(code) before and after its byte order came."""
 
@@ -69,7 +85,7 @@ def loads(data: bytes) -> Any:
 
     Raises Refused for whatever else there is, and for data that is large to walk through for its size.
     """
-    return _plain(_Machine(len(data)).run(data), 0, [MAX_NODES])
+    return _plain(_Machine(len(data)).run(data), 0, _Budget())
 
 
 class _Machine:
@@ -266,10 +282,12 @@ def _array(dtype: Any, content: Any, shape: Any, fortran: bool = False) -> NDArr
     return np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
 
 
-def _plain(value: Any, depth: int, left: list[int]) -> Any:
+def _plain(value: Any, depth: int, left: _Budget) -> Any:
     """The same data with its arrays in place; lists that share their entries are walked as often as met."""
-    left[0] -= 1
-    if left[0] < 0 or depth > MAX_DEPTH:
+    if isinstance(value, _Array) and value.value is not None:
+        value = value.value
+    left.take(value.nbytes if isinstance(value, np.ndarray) else 0)
+    if depth > MAX_DEPTH:
         raise Refused("data that refers to itself or is nested without end")
     if isinstance(value, dict):
         return {key: _plain(entry, depth + 1, left) for key, entry in value.items()}
@@ -277,8 +295,6 @@ def _plain(value: Any, depth: int, left: list[int]) -> Any:
         return type(value)(_plain(entry, depth + 1, left) for entry in value)
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, _Array) and value.value is not None:
-        return value.value
     if value is None or isinstance(value, (str, int, float, np.ndarray)):
         return value
     raise Refused(f"a value of type {type(value).__name__.lstrip('_')}")

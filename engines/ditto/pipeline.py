@@ -126,7 +126,7 @@ class Ditto:
             "versions": _versions(models) | ({} if self._finder is None else self._finder.versions),
             "ran": self._ran(models),
             "faces": self._attest_faces(),
-            "cfg": {"sha256": models.cfg.digest, "ignored": list(models.cfg.ignored)},
+            "cfg": {"sha256": models.cfg.digest, "unknown": list(models.cfg.ignored)},
             "encoder": self._attest_encoder(),
             "options": {
                 "resampler": features.RESAMPLER,

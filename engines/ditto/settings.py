@@ -18,6 +18,7 @@ _CHOICES = {
     "precision": ("fp32", "fp16"),
     "backend": ("eager",),
     "mode": ("offline", "online"),
+    "cfg_values": ("agree", "ignore"),
     "fade_type": ("", "d0", "s"),
     "putback": ("cpu", "gpu"),
     "encoder": ("x264", "nvenc", "auto"),
@@ -62,6 +63,7 @@ class Settings:
     hubert: str = "auto"
     faces: str = "auto"
     cfg: str | None = None
+    cfg_values: str = "agree"
     seed: int = 0
     precision: str = "fp32"
     backend: str = "eager"

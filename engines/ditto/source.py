@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,74 +14,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.ditto.check import check_resolution
 from engines.ditto.crop import cover, fit, invert, similarity
 from engines.ditto.faces import Face, Finder, NoFace
 from engines.ditto.images import check_image, check_size, header
 from engines.ditto.settings import Settings
+from engines.ditto.stored_crop import StoredCrop
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 # Each frame keeps 8 MB of features on the device, so a film by mistake must not begin to fill it.
 MAX_FRAMES = 1500
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-@dataclass(frozen=True)
-class StoredCrop:
-    """What a detector would find, kept beside a portrait as X.json; of a video it holds for every frame.
-
-    image_px  (width, height) that the other figures refer to;  centre_px (x, y) and size_px of the square
-    angle_deg of the face, clockwise positive;  eye_open (2), eye_ball (6) as from eye_attributes
-    """
-
-    image_px: tuple[int, int]
-    centre_px: tuple[float, float]
-    size_px: float
-    angle_deg: float
-    eye_open: tuple[float, ...]
-    eye_ball: tuple[float, ...]
-
-    @classmethod
-    def beside(cls, portrait: Path) -> StoredCrop:
-        """Raises ValueError when there is none, or none that holds a crop."""
-        path = portrait.with_suffix(".json")
-        if not path.is_file():
-            raise ValueError(
-                f"workload.portrait={portrait}: no stored crop {path.name} beside it; "
-                "use media/portrait.png, write its crop as in media/portrait.json, or give the face "
-                "detectors by avatar.faces=FOLDER"
-            )
-        try:
-            data = json.loads(path.read_text())
-            return cls(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-            )
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"workload.portrait={portrait}: {path.name} does not hold a crop: {error}; "
-                "its keys are those of media/portrait.json"
-            ) from error
-
-    def __post_init__(self) -> None:
-        for key, count in (("image_px", 2), ("centre_px", 2), ("eye_open", 2), ("eye_ball", 6)):
-            values = getattr(self, key)
-            if not isinstance(values, tuple) or len(values) != count or not all(map(_is_number, values)):
-                raise ValueError(f"{key} must be {count} numbers")
-        if not _is_number(self.size_px) or self.size_px <= 0 or not _is_number(self.angle_deg):
-            raise ValueError("size_px must be a positive number and angle_deg a number")
-        if not all(0 <= at < side for at, side in zip(self.centre_px, self.image_px, strict=True)):
-            raise ValueError("centre_px lies outside of image_px")
-
-    def on_frame(self, scale: NDArray[np.float64], shift: NDArray[np.int64], crop_px: int) -> Face:
-        """The face on a frame that `cover` made of the image."""
-        centre = np.array(self.centre_px) * scale - shift
-        matrix = similarity(centre, self.size_px * float(scale.mean()), math.radians(self.angle_deg), crop_px)
-        eyes = np.array([self.eye_open], np.float32), np.array([self.eye_ball], np.float32)
-        return Face(matrix, *eyes, landmarks=None, found=None)
+_AS_STORED = (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -115,32 +60,29 @@ def read_source(
     finder  looks for the face in the first frame and follows it; None: the crop stored beside the file
     Raises ValueError, one line, for what cannot be read, is too large, or shows no face.
     """
-    if max(height, width) > settings.max_size:
-        raise ValueError(
-            f"workload.resolution={width}x{height}: larger than avatar.max_size={settings.max_size}; "
-            "raise that"
-        )
+    check_resolution(width, height, settings.max_size)
     height, width, _ = fit(height, width, settings.max_size)
     stored = StoredCrop.beside(path) if finder is None else None
     landmarks = None
     for number, picture in enumerate(pictures(path, settings.source_frames)):
         frame, scale, shift = cover(picture, width, height)
         if stored is not None:
-            _check_stored(path, stored, picture)
-            face = stored.on_frame(scale, shift, settings.crop_px)
+            stored.check_size(path, picture.shape[1], picture.shape[0])
+            face = _stored_face(stored, scale, shift, settings.crop_px)
         else:
             face = _find(finder, path, number, frame, settings.crop_px, landmarks)
             landmarks = face.landmarks
         yield _portrait(frame, face, settings.crop_px)
 
 
-def _check_stored(path: Path, stored: StoredCrop, picture: Picture) -> None:
-    size = picture.shape[1], picture.shape[0]
-    if stored.image_px != size:
-        raise ValueError(
-            f"workload.portrait={path}: its stored crop is for {stored.image_px}, the image is {size} px; "
-            "write the crop again"
-        )
+def _stored_face(
+    stored: StoredCrop, scale: NDArray[np.float64], shift: NDArray[np.int64], crop_px: int
+) -> Face:
+    """The face on a frame that `cover` made of the image."""
+    centre = np.array(stored.centre_px) * scale - shift
+    side, angle = stored.size_px * float(scale.mean()), math.radians(stored.angle_deg)
+    eyes = np.array([stored.eye_open], np.float32), np.array([stored.eye_ball], np.float32)
+    return Face(similarity(centre, side, angle, crop_px), *eyes, landmarks=None, found=None)
 
 
 def _find(
@@ -200,7 +142,7 @@ def _video(path: Path, limit: int | None) -> Iterator[Picture]:
                         "say how many are used, as avatar.source_frames=250"
                     )
                 check_size(path, frame.width, frame.height)
-                yield _rgb(frame)
+                yield _upright(_rgb(frame), _display_matrix(frame), path)
                 count += 1
     except av.FFmpegError as error:
         raise ValueError(
@@ -212,6 +154,28 @@ def _video(path: Path, limit: int | None) -> Iterator[Picture]:
 
 
 def _rgb(frame: av.VideoFrame) -> Picture:
-    """(H, W, 3), turned as the file says: phones store upright videos lying."""
-    picture = frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90), np.uint8)
+    """(H, W, 3) as it is stored."""
+    return frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray().astype(np.uint8, copy=False)
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:
+    """(a, b, u, c, d, v, x, y, w): place (p, q) is shown at (a p + c q + x, b p + d q + y), whatever x and y.
+
+    Not frame.rotation, which says the same of a picture that is mirrored and of one that is not.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return _AS_STORED if data is None else struct.unpack("=9i", bytes(data)[:36])
+
+
+def _upright(picture: Picture, matrix: tuple[int, ...], path: Path) -> Picture:
+    """Turned and mirrored as the file says: phones store upright videos lying. Raises ValueError."""
+    right_x, right_y, _, down_x, down_y = matrix[:5]
+    if right_x and down_y and not right_y and not down_x:
+        signs = right_x, down_y
+    elif right_y and down_x and not right_x and not down_y:
+        picture, signs = picture.transpose(1, 0, 2), (down_x, right_y)
+    else:
+        raise ValueError(
+            f"workload.portrait={path}: a video that is shown slanted, not turned by quarters; make it anew"
+        )
+    return np.ascontiguousarray(picture[:: 1 if signs[1] > 0 else -1, :: 1 if signs[0] > 0 else -1])

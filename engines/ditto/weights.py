@@ -83,12 +83,13 @@ def load_checkpoint(module: nn.Module, path: str | Path, network: str) -> nn.Mod
     Accepts the released layout: a plain state_dict, or one under `model_state_dict` (lmdm) or
     `retarget_shoulder` (stitch_network), keys with or without `module.` in front, in any precision; what lies
     beside that top-level key, like an optimiser's state, is left alone. Runs nothing from the file.
-    Raises ValueError, naming file, key, expected and found shape, for any other content; the module is then
+    Raises ValueError, naming file, key, expected and found shape, for any other content, for a key that is
+    there twice (with and without `module.`) and for weights that are no finite numbers; the module is then
     unchanged.
     """
     path = Path(path)
     found = _entries(_read(path), path, network)
-    complaint = torch_file.mismatch(module.state_dict(), found)
+    complaint = torch_file.mismatch(module.state_dict(), found) or torch_file.not_finite(found)
     if complaint:
         raise ValueError(f"{path}: {complaint}; {_remedy(network, found)}")
     module.load_state_dict(found)
@@ -120,7 +121,10 @@ def _entries(content: Any, path: Path, network: str) -> dict[str, Tensor]:
         if not isinstance(key, str) or not isinstance(value, Tensor):
             found = type(value).__name__
             raise ValueError(f"{path}: {ascii(key)[:80]}: expected a tensor, found {found}; {remedy}")
-        entries[key.removeprefix(_PREFIX)] = value
+        name = key.removeprefix(_PREFIX)
+        if name in entries:
+            raise ValueError(f"{path}: {ascii(name)[:80]}: expected once, found twice; {remedy}")
+        entries[name] = value
     return entries
 
 

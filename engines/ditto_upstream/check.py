@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from engines.ditto_upstream import options
+
 # Packages that a TTS needs in the interpreter that runs the checkout.
 _NEEDED_BY_TTS = {"engines.xtts.pipeline.Xtts": ("TTS", "torch", "soundfile")}
 _ANSWER_S = 60
@@ -19,26 +21,29 @@ _ASK = (
 
 
 def check(data: Mapping[str, Any]) -> None:
-    """Raises ValueError, one line as on the command line, for files or packages that are missing."""
+    """Raises ValueError, one line as on the command line, for files or packages that are missing, and for
+    arguments that upstream would not take.
+    """
     avatar = data["avatar"]
     if avatar["root"] is None:
         raise ValueError(
             "avatar.root=null: no checkout of upstream Ditto; use avatar.root=/path/to/ditto-talkinghead"
         )
-    root = Path(avatar["root"])
+    root = Path(str(avatar["root"]))
     module = f"stream_pipeline_{avatar['mode']}.py"
     if not (root / module).is_file():
         raise ValueError(
             f"avatar.root={root}: has no {module}; give the folder of a ditto-talkinghead checkout"
         )
-    if not (root / avatar["cfg_pkl"]).is_file():
+    if not (root / str(avatar["cfg_pkl"])).is_file():
         raise ValueError(
             f"avatar.cfg_pkl={avatar['cfg_pkl']}: not found in {root}; give a .pkl of the released ditto_cfg"
         )
-    if not (root / avatar["data_root"]).is_dir():
+    if not (root / str(avatar["data_root"])).is_dir():
         raise ValueError(
             f"avatar.data_root={avatar['data_root']}: no such folder in {root}; give the folder of the models"
         )
+    options.check(avatar, root / module)
     _check_interpreter(avatar["python"], str(data["tts"].get("_target_")))
 
 

@@ -15,12 +15,12 @@ from typing import Any
 THREADS = ("audio2motion", "motion_stitch", "warp_f3d", "decode_f3d", "putback", "writer")
 
 
-def describe(sdk: Any, at: str, frames: int, error: BaseException | None) -> dict[str, Any]:
+def describe(sdk: Any, at: str, frames: int, left: bool) -> dict[str, Any]:
     """Plain JSON data about an SDK that has been set up; waits for no lock.
 
     at      where the job is: setup, open (between setup and close), closing or closed
     frames  written so far
-    error   the exception that the caller is handling, if any
+    left    whether the job has ended by an exception while it was open
     """
     hidden = sdk.worker_exception
     alive = alive_threads(sdk)
@@ -34,7 +34,7 @@ def describe(sdk: Any, at: str, frames: int, error: BaseException | None) -> dic
         "worker_exception": _words(hidden),
         "worker_traceback": "".join(traceback.format_exception(hidden)) if hidden else "",
     }
-    named = _deadlock(sdk, alive) or _leak(alive, at, error)
+    named = _deadlock(sdk, alive, at) or (_leak(alive, hidden) if left else "") or _hidden(hidden, at)
     return {**found, "named": named} if named else found
 
 
@@ -46,10 +46,19 @@ def _queues(sdk: Any) -> dict[str, Any]:
     return {name: getattr(sdk, f"{name}_queue") for name in THREADS}
 
 
-def _deadlock(sdk: Any, alive: list[str]) -> str:
-    """Threads wait to put into full queues that nobody reads any more; "" if none does."""
-    if not sdk.stop_event.is_set():
+def _deadlock(sdk: Any, alive: list[str], at: str) -> str:
+    """Threads, or close() itself, wait to put into full queues that nobody reads; "" if none does."""
+    stuck = _stuck(sdk, alive, at) if sdk.stop_event.is_set() else []
+    if not stuck:
         return ""
+    return (
+        f"known deadlock of upstream's close(): {', '.join(stuck)} after stop_event; "
+        f"hidden exception: {_told(sdk.worker_exception) or 'none'}"
+    )
+
+
+def _stuck(sdk: Any, alive: list[str], at: str) -> list[str]:
+    """Who waits where, from the last of upstream's threads to close()."""
     stuck: dict[str, str] = {}
     for giver, taker in reversed([*pairwise(THREADS)]):
         queue = _queues(sdk)[taker]
@@ -60,22 +69,38 @@ def _deadlock(sdk: Any, alive: list[str]) -> str:
             what = "None" if giver == "audio2motion" else "..."
             full = f"with {held} of {queue.maxsize} items queued"
             stuck[giver] = f"thread {giver} waits in {taker}_queue.put({what}) {full}"
-    if not stuck:
-        return ""
-    hidden = sdk.worker_exception
-    where = _where(hidden) if hidden else ""
-    words = f"{_words(hidden)} in {where}" if where else _words(hidden) or "none"
-    waits = f"{', '.join(reversed(stuck.values()))} after stop_event"
-    return f"known deadlock of upstream's close(): {waits}; hidden exception: {words}"
+    first = sdk.audio2motion_queue
+    held = len(first.queue)
+    nobody_reads = THREADS[0] not in alive or THREADS[0] in stuck
+    # Online the speech may be far ahead of the motion. A None at the end means that close() has got through.
+    if at == "closing" and nobody_reads and 0 < first.maxsize <= held and first.queue[-1] is not None:
+        stuck["close()"] = (
+            f"close() waits in audio2motion_queue.put(None) with {held} of {first.maxsize} items queued"
+        )
+    return [*reversed(stuck.values())]
 
 
-def _leak(alive: list[str], at: str, error: BaseException | None) -> str:
-    if error is None or at != "open" or not alive:
+def _leak(alive: list[str], hidden: BaseException | None) -> str:
+    if not alive:
         return ""
+    kept = f"; hidden exception: {_told(hidden)}" if hidden else ""
     return (
         f"known thread leak of upstream: {len(alive)} non-daemon threads of setup() are still alive after an "
-        f"exception before close(), the process would never exit"
+        f"exception before close(), the process would never exit{kept}"
     )
+
+
+def _hidden(hidden: BaseException | None, at: str) -> str:
+    """An exception that upstream has not raised yet; that of a closed job is the job's failure."""
+    if hidden is None or at == "closed":
+        return ""
+    return f"upstream holds back an exception until its close() is over: {_told(hidden)}"
+
+
+def _told(error: BaseException | None) -> str:
+    """With the thread that raised it; "" for no error."""
+    where = _where(error) if error else ""
+    return f"{_words(error)} in {where}" if where else _words(error)
 
 
 def _words(error: BaseException | None) -> str:

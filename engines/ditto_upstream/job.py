@@ -103,6 +103,7 @@ class Run:
     at        setup, open, closing, closed
     wanted    frames of the whole sound, None until its end is known
     made      frames that reached the writer; the surplus behind the sound's end is not written
+    thread    the job's own
     progress  one True per frame made, then None when close() is over
     """
 
@@ -117,6 +118,7 @@ class Run:
     written: int = 0
     failed_stage: str = ""
     error: BaseException | None = None
+    thread: threading.Thread = field(default_factory=threading.current_thread)
     progress: queue.SimpleQueue[bool | None] = field(default_factory=queue.SimpleQueue)
 
     def timed(self, stage: str, call: Any, *given: Any, **named: Any) -> Any:
@@ -243,6 +245,8 @@ class Render:
             if run.failed_stage:  # begun after this stage's own span, which is no place to look at
                 run.watch.raised(run.watch.begin(run.failed_stage, run.job.index))
             raise run.error
+        if not run.made:
+            raise RuntimeError(f"upstream made no frame of {run.sound.seconds:.2f} s of sound; give it more")
 
     def _close(self) -> None:
         try:

@@ -10,6 +10,7 @@ import importlib.util
 import random
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,8 @@ from engines.contract import Job, NotApplicable, Piece, Stage, Watch
 from engines.ditto_upstream import incidents
 from engines.ditto_upstream import sdk as upstream
 from engines.ditto_upstream.job import RATE, Features, Mux, Part, Render, Run, Source, Unwatched
+from engines.ditto_upstream.options import OPTIONS, check_overlap
 
-# Keys of conf/avatar/ditto_upstream.yaml, and the names that upstream's setup() and its SDK have for them.
-OPTIONS = {
-    "steps": "sampling_timesteps",
-    "overlap": "overlap_v2",
-    "max_size": "max_size",
-    "emo": "emo",
-    "fix_kp_cond": "fix_kp_cond",
-    "fix_kp_cond_dim": "fix_kp_cond_dim",
-    "smo_k_d": "smo_k_d",
-    "smo_k_s": "smo_k_s",
-    "crop_scale": "crop_scale",
-    "crop_vy_ratio": "crop_vy_ratio",
-    "crop_rotate": "crop_flag_do_rot",
-    "source_frames": "template_n_frames",
-}
 # Parts that its threads call, by the stage that their spans carry; the writer is made anew for each job.
 _PARTS = {
     "motion": "audio2motion",
@@ -44,7 +31,10 @@ _PARTS = {
     "decode": "decode_f3d",
     "putback": "putback",
 }
-_WARM_UP_S = 0.4
+_OVERLAP = 10  # upstream's own default of overlap_v2
+# Online the first motion window gives no frames, so two must be filled.
+_WARM_UP_S = {"offline": 0.4, "online": 4.0}
+_END_S = 0.1  # within which a thread that has handed its exception on is over
 
 
 class DittoUpstream:
@@ -53,7 +43,7 @@ class DittoUpstream:
     root                 the checkout;  cfg_pkl, data_root  relative to it
     mode                 offline: all features at once; online: a chunk of speech at a time
     device               cpu or cuda, for every model of the configuration
-    fade_in, fade_out    frames, offline only;  warm_up  whether a clip of 0.4 s is made first
+    fade_in, fade_out    frames, fade_out offline only;  warm_up  whether a clip of silence is made first
     more                 further keyword arguments of upstream's setup(), by upstream's names, or None
     options              the keys of OPTIONS; None leaves what cfg_pkl says
     """
@@ -82,16 +72,21 @@ class DittoUpstream:
         self._watch = spans
 
     def load(self) -> None:
-        """Raises NotApplicable without ffmpeg, ImportError for packages that the checkout misses."""
+        """Raises NotApplicable without ffmpeg, ImportError for packages that the checkout misses, ValueError
+        for a cfg_pkl that is none or does not go with the mode.
+        """
         self.ffmpeg = _find_ffmpeg()
+        defaults = upstream.read_cfg(self.cfg_pkl)["default_kwargs"]
+        check_overlap(self.mode, self.asked.get("overlap"), defaults.get("overlap_v2", _OVERLAP))
         self.sdk = upstream.open_sdk(self.root, self.mode, self.cfg_pkl, self.data_root, self.device)
         for stage, name in _PARTS.items():
             setattr(self.sdk, name, Part(getattr(self.sdk, name), self._timing(stage)))
 
     def warm_up(self, job: Job) -> None:
+        """Raises RuntimeError if upstream makes no frame of it."""
         if not self.warm:
             return
-        silence = np.zeros(round(_WARM_UP_S * RATE), np.float32)
+        silence = np.zeros(round(_WARM_UP_S[self.mode] * RATE), np.float32)
         flow: Iterator[Piece] = iter([Piece("audio", silence, len(silence), RATE)])
         for stage in self._stages(job, Unwatched())[:-1]:
             flow = _through(stage, flow)
@@ -117,6 +112,7 @@ class DittoUpstream:
             "versions": upstream.versions(),
             "checkout": {"root": str(self.root), "commit": upstream.commit(self.root)},
             "interpreter": sys.executable,
+            **upstream.settings(),
             "ffmpeg": self.ffmpeg,
             "frames": dict(self._frames),
             "ran": self._ran(options, stages),
@@ -133,8 +129,9 @@ class DittoUpstream:
         run = self._run
         if run is None or run.at == "setup":
             return {"at": "setup" if run else "idle"}
-        # In the thread that reports a failure this is that failure; in the witness's it is nothing.
-        return incidents.describe(self.sdk, run.at, run.written, sys.exc_info()[1])
+        return incidents.describe(
+            self.sdk, run.at, run.written, left=run.at == "open" and _is_over(run.thread)
+        )
 
     def _timing(self, stage: str) -> Any:
         def through(call: Any, *given: Any, **named: Any) -> Any:
@@ -160,6 +157,8 @@ class DittoUpstream:
             self._source(run.job), run.job.output, online_mode=run.online, **{**given, **self.more}
         )
         self.sdk.writer = Part(self.sdk.writer, run.write)
+        if run.online:  # the number of frames is not known before the end, and only fade_out wants it
+            self.sdk.setup_Nd(N_d=self.sdk.N_d, **self.fades)
 
     def _source(self, job: Job) -> str:
         """The portrait in the job's size, filled and cut to its middle; a video stays as it is."""
@@ -184,6 +183,15 @@ def _through(stage: Stage, pieces: Iterator[Piece]) -> Iterator[Piece]:
     for piece in pieces:
         yield from stage.feed(piece)
     yield from stage.flush()
+
+
+def _is_over(job: threading.Thread) -> bool:
+    """Whether a job's thread has left the job: it has ended, or it is this one, which reports why."""
+    if job is threading.current_thread():
+        return True
+    if sys.exc_info()[1] is not None:  # a failure is reported, maybe of that thread, which is about to end
+        job.join(_END_S)
+    return not job.is_alive()
 
 
 def _find_ffmpeg() -> str:

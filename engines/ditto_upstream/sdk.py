@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import os
 import pickle
 import platform
 import subprocess
@@ -152,6 +153,15 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def settings() -> dict[str, Any]:
+    """What holds for the whole process, whoever in it has set it; tf32 where torch is loaded."""
+    pinned = {"omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return pinned
+    return {**pinned, "cpu_threads": torch.get_num_threads(), "tf32": torch.backends.cudnn.allow_tf32}
 
 
 def commit(root: Path) -> str:

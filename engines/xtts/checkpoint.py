@@ -54,18 +54,19 @@ class Speakers:
         return list(self.speakers)
 
 
-def checkpoint_network(size: str, folder: Path, device: str) -> Network:
+def checkpoint_network(size: str, folder: Path, device: str, speaker: str | None = None) -> Network:
     """The network in `folder` for inference. Nothing there is run and no file is written.
 
+    speaker  a named voice that will be asked for; None: the file of named voices is not opened
     Raises ValueError, one line with file, key, expected and found, for what is no XTTS-v2 of this size.
     """
-    check_folder(folder, size)
+    check_folder(folder, size, speaker)
     with PrivateRandom(torch.Generator()):  # spares initial values, all of which are overwritten
         network = network_class(size)(_configuration(folder, size))
     network.tokenizer = VoiceBpeTokenizer()
     network.tokenizer.tokenizer = _tokenizer(folder)
     network.load_state_dict(_state(folder, network))
-    network.speaker_manager = _speakers(folder, network)
+    network.speaker_manager = None if speaker is None else _speakers(folder, network)
     network.eval()
     return network.to(device)
 
@@ -117,9 +118,12 @@ def _state(folder: Path, network: Network) -> dict[str, Tensor]:
             kind = type(value).__name__
             raise _wrong(folder, "model.pth", f"{ascii(key)[:80]}: expected a tensor, found {kind}")
         name = _current_name(key.removeprefix(_TRAINER_PREFIX), expected)
-        if not name.startswith(SHARED) and name.partition(".")[0] not in _TRAINER_ONLY:
-            found[name] = value
-    complaint = torch_file.mismatch(expected, found)
+        if name.startswith(SHARED) or name.partition(".")[0] in _TRAINER_ONLY:
+            continue
+        if name in found:
+            raise _wrong(folder, "model.pth", f"{ascii(name)[:80]}: expected once, found twice")
+        found[name] = value
+    complaint = torch_file.mismatch(expected, found) or torch_file.not_finite(found)
     if complaint:
         raise _wrong(folder, "model.pth", complaint)
     return found
@@ -133,10 +137,7 @@ def _current_name(key: str, expected: Mapping[str, Tensor]) -> str:
     return key
 
 
-def _speakers(folder: Path, network: Network) -> Speakers | None:
-    """None where the folder has no named voices."""
-    if not (folder / SPEAKERS_FILE).is_file():
-        return None
+def _speakers(folder: Path, network: Network) -> Speakers:
     content = _load(folder, SPEAKERS_FILE)
     shapes = {
         "gpt_cond_latent": (1, 32, network.args.gpt_n_model_channels),
@@ -149,7 +150,7 @@ def _speakers(folder: Path, network: Network) -> Speakers | None:
     for name, voice in content.items():
         found = voice if isinstance(voice, Mapping) else {}
         held = {key: found[key] for key in wanted if isinstance(found.get(key), Tensor)}
-        complaint = torch_file.mismatch(wanted, held)
+        complaint = torch_file.mismatch(wanted, held) or torch_file.not_finite(held)
         if complaint:
             raise _wrong(folder, f"{SPEAKERS_FILE}: {ascii(name)[:80]}", complaint)
         voices[str(name)] = held

@@ -108,9 +108,13 @@ def languages(folder: Path) -> list[str] | None:
     listed = _object(folder, "config.json", MAX_CONFIG_BYTES).get("languages")
     if listed is None:
         return None
-    if not isinstance(listed, list) or not all(isinstance(item, str) and len(item) < 10 for item in listed):
+    if not isinstance(listed, list) or not all(map(_is_code, listed)):
         raise _wrong(folder, "config.json", "languages", "a list like [en, zh-cn]", listed)
     return listed
+
+
+def _is_code(item: Any) -> bool:
+    return isinstance(item, str) and len(item) < 10 and item.isprintable()
 
 
 def text_tokens(folder: Path) -> dict[str, int]:

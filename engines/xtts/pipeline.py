@@ -84,7 +84,7 @@ class Xtts:
         if s.weights == "random":
             self.network = random_network(s.size, s.seed, s.device)
         else:
-            self.network = checkpoint_network(s.size, Path(s.weights), s.device)
+            self.network = checkpoint_network(s.size, Path(s.weights), s.device, s.speaker)
             self._check_speaker()
 
     def _check_speaker(self) -> None:
@@ -92,7 +92,7 @@ class Xtts:
             return
         names = self.network.speaker_manager.speaker_names
         if self.settings.speaker not in names:
-            known = ", ".join(names)
+            known = ascii(", ".join(names))[1:-1][:200]
             raise ValueError(f"tts.speaker={self.settings.speaker}: not in speakers_xtts.pth; it has {known}")
 
     def warm_up(self, job: Job) -> None:

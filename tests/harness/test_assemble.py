@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
+from harness import assemble
 from harness.point import Point
-from harness.result import Measurement, Outcome, PointResult
+from harness.result import Measurement, Outcome, PointResult, Span
+from tests.harness.clips import moving, voice, write
 from tests.harness.points import avatar, point
 
 Measure = Callable[[Point], Measurement]
@@ -45,3 +51,56 @@ def test_another_size_than_the_workloads_is_invalid(measured: Measure) -> None:
     result = measured(made).result
     assert result.outcome is Outcome.INVALID
     assert result.reason == "output of job 0 on worker 0: 64x64 px instead of 32x32"
+
+
+def upstream_problem(folder: Path, portrait: Path, size: tuple[int, int], **avatar_keys: Any) -> str:
+    """What is wrong with a clip of this size that upstream made of the portrait, at resolution 64x64."""
+    ran = avatar_keys.pop("ran", {})
+    keys = {"max_size": None, **avatar_keys}
+    made = point(jobs=1, avatar=avatar(_target_="engines.ditto_upstream.pipeline.DittoUpstream", **keys))
+    made = replace(made, workload={**made.workload, "portrait": str(portrait)})
+    pictures = [np.resize(one, (size[1], size[0], 3)) for one in moving(20)]
+    path = write(folder / "job0.mp4", pictures, voice(0.8))
+    events = [
+        {"event": "attest", "worker": 0, "component": "avatar", "attestation": {"ran": ran}},
+        {"event": "job", "job": 0, "path": str(path), "audio_s": 0.8, "frames": 20},
+    ]
+    spans = [
+        Span(1, "mark", "", "submit", 0, -1, 0, 1, 1),
+        Span(1, "job", "", "", 0, 0, 0, 1, 2),
+    ]
+    [job] = assemble.jobs(spans, events, folder, made, since=0.0)
+    return job.problem
+
+
+def test_upstream_takes_a_source_video_in_its_own_size_and_an_image_in_the_workloads(tmp_path: Path) -> None:
+    """Sides are cut to even numbers; nothing is known of a portrait that is gone, so the workload's size."""
+    film = write(tmp_path / "film.mp4", [np.resize(one, (48, 96, 3)) for one in moving(5)], None)
+    assert upstream_problem(tmp_path, film, (96, 48)) == ""
+    assert upstream_problem(tmp_path, film, (64, 64)) == "64x64 px instead of 96x48"
+    image = Path(__file__).parents[2] / "media/portrait.png"
+    assert upstream_problem(tmp_path, image, (64, 64)) == ""
+    assert upstream_problem(tmp_path, tmp_path / "gone.png", (64, 64)) == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "size"),
+    [
+        ({"max_size": 48}, (48, 24)),
+        ({"ran": {"max_size": 32}}, (32, 16)),  # cfg_pkl says so
+        ({"max_size": 48, "ran": {"max_size": 48}}, (48, 24)),
+        ({"ran": {"max_size": -1}}, (96, 48)),  # upstream: no limit
+        ({}, (96, 48)),
+    ],
+)
+def test_upstreams_longest_side_is_the_commands_else_that_which_ran_else_its_own(
+    keys: dict[str, Any], size: tuple[int, int], tmp_path: Path
+) -> None:
+    film = write(tmp_path / "film.mp4", [np.resize(one, (48, 96, 3)) for one in moving(5)], None)
+    assert upstream_problem(tmp_path, film, size, **keys) == ""
+
+
+def test_upstreams_own_longest_side_is_1920_px(tmp_path: Path) -> None:
+    film = write(tmp_path / "film.mp4", [np.resize(one, (48, 2000, 3)) for one in moving(2)], None)
+    # 48 * 1920 / 2000 = 46.08
+    assert upstream_problem(tmp_path, film, (2000, 48)) == "2000x48 px instead of 1920x46"

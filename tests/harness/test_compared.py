@@ -43,3 +43,16 @@ def test_a_stored_point_is_compared_once_its_reference_is_there(here: Path) -> N
     assert (code, "stored before" in errors) == (0, True)
     assert again["compared"].startswith("4 of 4 outputs equal to those of the sequential reference ")
     assert again["started_at"] == alone["started_at"]
+
+
+def test_a_reference_that_is_measured_anew_is_compared_again_with_all_that_named_it(here: Path) -> None:
+    harness(here, "executor=sequential,threads", *PAINTED)
+    before = {one["point"]["executor"]["name"]: one for one in results(here)}
+    code, errors = harness(here, "executor=sequential", *PAINTED, "force=true")
+    after = {one["point"]["executor"]["name"]: one for one in results(here)}
+    threads = after["threads"]
+    assert code == 0, errors
+    assert f"{threads['id']} repeat 0 compared again: 4 of 4 outputs equal" in errors
+    assert threads["started_at"] == before["threads"]["started_at"]
+    assert threads["reference"]["started_ns"] == after["sequential"]["started_ns"]
+    assert threads["reference"]["started_ns"] > before["sequential"]["started_ns"]

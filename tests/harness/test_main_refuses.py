@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
+from harness.__main__ import _known_keys, _one_line, _wrong_option
+from tests.harness.conf import composed
 from tests.harness.points import ROOT
 from tests.harness.typed import BROKEN, end, start
 
@@ -26,6 +30,15 @@ WRONG = {
     ("executor.workers=1,0",): "executor.workers=0: must be at least 1",
     ("fault.kind=hang", *BROKEN): "fault.component=avatar, fault.worker=1, fault.job=null: strikes nowhere",
     ("workload.seed=[1",): "",
+    ("tts=",): "tts=: choose from canned, simulated, xtts",
+    ("avatar=null",): "avatar=null: choose from ditto, ditto_upstream, simulated",
+    ("executor=null,threads",): "executor=null,threads: choose from processes, sequential, threads",
+    ("~asr",): "~asr: nothing can be taken away; leave it out, or give it another value",
+    ("seed=1", "~workload.rules"): "~workload.rules: nothing can be taken away",
+    ("tts=[xtts,canned]",): "tts=[xtts,canned]: takes one option at a time; use tts=xtts,canned",
+    ("workload.rules={}",): "workload.rules: what conf/ checks is no setting",
+    ("workload.texts={a:b}",): "workload.texts={a:b}: must be a list, like ",
+    ('workload.voice="a\nb"',): r"workload.voice=a\nb: not found",
 }
 
 
@@ -54,3 +67,46 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2_and_nothing_is_written(
     assert line.startswith(WRONG[case])
     assert len(line) < 250
     assert [path.name for path in folder.iterdir()] == ["media"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            ["tts=xtts", "tts.chunk_s=1"],
+            "tts.chunk_s: a key of tts=canned alone; add that, or leave the key out",
+        ),
+        (
+            ["avatar=ditto", "avatar.stages=5"],
+            "avatar.stages: a key of avatar=simulated alone; add that, or leave the key out",
+        ),
+        (["workload.sead=1"], "workload.sead: there is no such key; did you mean workload.seed?"),
+        (["qqqq=1"], "qqqq: there is no such key; see --cfg job"),
+        (["executor.qqqqqqqqqqqqqqqqq=1"], "executor.qqqqqqqqqqqqqqqqq: there is no such key; see --cfg job"),
+        (["sweep=workers"], "sweep: takes a plus, as +sweep=smoke"),
+        (
+            ["avatar=simulated", "avatar.stages={foo:1}"],
+            "avatar.stages.foo: there is no such key; did you mean avatar.stages?",
+        ),
+        (["workload.seconds={a:b}", "workload=replay"], "workload.seconds={a:b}: must be a list, like "),
+        (["limits=soon"], "limits=soon: choose from default, quick"),
+    ],
+)
+def test_what_hydra_refuses_is_told_in_the_words_of_the_command_line(overrides: list[str], line: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        composed(*overrides)
+    assert _one_line(caught.value).startswith(line)
+
+
+def test_a_rule_is_never_what_was_meant() -> None:
+    assert not [key for key in _known_keys() if "rules" in key or "impossible" in key]
+    assert {"workload.seed", "avatar.more", "tts.chunk_s", "fault.kind"} <= set(_known_keys())
+
+
+def test_only_hydras_complaint_of_an_option_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", "seed=1", "+sweep=null"])
+    assert _wrong_option(ValueError("Config group override must be a string")) == (
+        "+sweep=null: choose from smoke, workers"
+    )
+    with pytest.raises(ValueError, match="a bug"):
+        _wrong_option(ValueError("a bug"))

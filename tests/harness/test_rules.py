@@ -13,6 +13,7 @@ from harness import rules
 EACH = {"each": {"min": 0.1, "max": 2.0}}
 WORD = {"each": {"pattern": "[a-z]+"}, "or_one": True}
 FILE = {"path": "file"}
+SIZE = {"pattern": "([0-9]+)x([0-9]+)", "numbers": {"min": 10, "max": 100}}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,12 @@ FILE = {"path": "file"}
         (["en", "es"], WORD, ""),
         ("EN", WORD, "does not have the right form"),
         (["en", "E S"], WORD, "E S does not have the right form"),
+        ("a\nb", WORD, "does not have the right form"),
+        (["a\nb"], WORD, "a\\nb does not have the right form"),
+        ("10x100", SIZE, ""),
+        ("9x100", SIZE, "9 must be at least 10"),
+        ("10x101", SIZE, "101 must be at most 100"),
+        ("10x", SIZE, "does not have the right form"),
         (["one"], {"texts": True, "max_characters": 3}, ""),
         (["four"], {"texts": True, "max_characters": 3}, "text 0 has 4 characters, 3 at most; split it"),
         ("random", {"path_or": ["random"], "folder_with": ["a"]}, ""),
@@ -100,3 +107,18 @@ def test_a_wrong_path_is_told_with_the_words_that_do_as_well() -> None:
         == "not found; give null or auto or the path of something that exists"
     )
     assert rules.complaint(None, rule) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, caf\u00e9 \u4eca", "plain, caf\u00e9 \u4eca"),
+        ("two\nlines\r\t", r"two\nlines\r\t"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("caf\udce9", r"caf\udce9"),
+        ("a\u2028b", r"a\u2028b"),
+    ],
+)
+def test_what_breaks_a_line_or_a_terminal_is_shown_as_an_escape(text: str, shown: str) -> None:
+    assert rules.one_line(text) == shown
+    assert rules.word(text) == shown

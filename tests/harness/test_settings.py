@@ -56,6 +56,17 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("workload.texts=hello", "workload.texts=hello: must be a list, like [one,two]"),
         ("workload.texts=5", "workload.texts=5: must be a list, like [one,two]"),
         ("workload.resolution=512", "workload.resolution=512: does not have the right form; WIDTHxHEIGHT"),
+        ("workload.resolution=8193x100", "workload.resolution=8193x100: 8193 must be at most 8192; WIDTHx"),
+        ("workload.resolution=99999x99999", "workload.resolution=99999x99999: 99999 must be at most 8192"),
+        ("workload.resolution=100x9", "workload.resolution=100x9: 9 must be at least 10"),
+        ("workload.seed={a:b}", "workload.seed={'a': 'b'}: must be a whole number"),
+        ("workload.voice={a:b}", "workload.voice={'a': 'b'}: not found; give the path of something"),
+        ("workload.voice='a\nb'", "workload.voice=a\\nb: not found; give the path of something"),
+        ("workload.language=['a\nb']", "workload.language=['a\\nb']: a\\nb does not have the right form"),
+        ("fault.kind={a:b}", "fault.kind={'a': 'b'}: choose from none, hang"),
+        ("fault=null", "fault=null: holds keys; give one of them, as fault.KEY=VALUE"),
+        ("limits.stages=5", "limits.stages=5: holds keys; give one of them, as limits.stages.KEY=VALUE"),
+        ("avatar.stages=null", "avatar.stages=null: holds keys; give one of them, as avatar.stages.KEY="),
         ("workload.voice=nothing.wav", "workload.voice=nothing.wav: not found; give the path of something"),
         ("workload.portrait=5", "workload.portrait=5: not found"),
         ("workload.jobs=3", "workload.jobs=3: executor.workers=1 needs at least 4, 4 each"),
@@ -94,6 +105,13 @@ def test_a_wrong_value_is_told_in_one_line(override: str, words: str) -> None:
 def test_a_fault_that_could_strike_nowhere_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         settings.check_sweep([planned("fault.kind=hang", *overrides)])
+
+
+def test_a_video_larger_than_the_avatar_allows_is_a_wrong_setting() -> None:
+    with pytest.raises(
+        SettingError, match=r"^workload\.resolution=90x1922: larger than avatar\.max_size=1920"
+    ):
+        planned("avatar=ditto", "size=tiny", "workload.resolution=90x1922")
 
 
 def test_a_long_value_is_shortened() -> None:
@@ -189,6 +207,26 @@ def test_a_new_key_is_refused(key: str) -> None:
         settings.check_added(["sweep", key])
 
 
+@pytest.mark.parametrize("key", ["avatar", "tts", "workload", "limits", "workload.rules", "hydra.sweep"])
+def test_nothing_can_be_taken_away(key: str) -> None:
+    with pytest.raises(SettingError, match=rf"^~{key}: nothing can be taken away; leave it out, or give "):
+        settings.check_removed([key])
+
+
+@pytest.mark.parametrize("key", ["rules", "workload.rules", "tts.rules.mode.choices", "avatar.check"])
+def test_what_conf_checks_is_no_setting(key: str) -> None:
+    with pytest.raises(SettingError, match=rf"^{key}: what conf/ checks is no setting"):
+        settings.check_given({key: [None]})
+
+
+def test_a_group_takes_one_option_at_a_time() -> None:
+    settings.check_given({"tts": ["xtts", "canned"], "workload.texts": [["a", "b"]], "seed": [1]})
+    with pytest.raises(SettingError, match=r"^tts=\[xtts,canned\]: takes one .*; use tts=xtts,canned$"):
+        settings.check_given({"tts": ["xtts", ["xtts", "canned"]]})
+    with pytest.raises(SettingError, match=r"^avatar=\[\]: takes one .*; use avatar=OPTION$"):
+        settings.check_given({"avatar": [[]]})
+
+
 def test_cuda_without_a_gpu_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "handles", lambda: ())
     with pytest.raises(
@@ -207,7 +245,17 @@ def test_a_rule_about_a_key_that_is_not_there_is_told() -> None:
 def test_every_text_and_every_length_of_a_workload_has_its_turn() -> None:
     assert planned("workload.texts=[a,b]").point.num_jobs == 4
     assert planned("workload.texts=[a,b,c,d,e]").point.num_jobs == 5
-    assert planned("workload.seconds=[1,2,3,4,5,6]").point.num_jobs == 6
+    assert planned("tts=canned", "workload.seconds=[1,2,3,4,5,6]").point.num_jobs == 6
+    assert planned("tts=canned", "tts.seconds=[1,2,3,4,5,6]").point.num_jobs == 6
+
+
+def test_lengths_count_for_nothing_with_a_tts_that_speaks_the_texts() -> None:
+    spoken = planned("workload.seconds=[1,2,3,4,5,6]").point
+    assert (spoken.id, spoken.num_jobs) == (planned().point.id, 4)
+    assert planned("workload=replay").point.workload.keys() == spoken.workload.keys()
+    played = planned("tts=canned", "workload.seconds=[1,2,3,4,5,6]").point
+    assert played.id != planned("tts=canned", "workload.jobs=6").point.id
+    assert played.tts["seconds"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_a_check_returns_is_why_the_point_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:

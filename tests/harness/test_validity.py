@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -129,6 +131,50 @@ def test_bytes_that_rotted_inside_are_told(tmp_path: Path) -> None:
     data[start : start + 400] = bytes(400)
     path.write_bytes(data)
     assert problem(path) != ""
+
+
+def test_a_title_that_is_not_utf_8_is_no_defect(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", moving(50), voice(S))
+    with (
+        av.open(str(path)) as source,
+        av.open(str(tmp_path / "t.mp4"), "w", metadata_encoding="latin-1") as titled,
+    ):
+        titled.metadata["title"] = "Caf\xe9"
+        streams = {stream.index: titled.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                titled.mux(packet)
+    assert b"Caf\xe9" in (tmp_path / "t.mp4").read_bytes()
+    assert problem(tmp_path / "t.mp4") == ""
+
+
+def test_pictures_that_change_their_size_within_a_file_are_told(tmp_path: Path) -> None:
+    """A JPEG says its own size, whatever the file's header says."""
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuvj420p"
+        smaller = av.CodecContext.create("mjpeg", "w")
+        smaller.width, smaller.height, smaller.pix_fmt = SIDE, SIDE // 2, "yuvj420p"
+        smaller.time_base = Fraction(1, 25)
+        for index, picture in enumerate(moving(10)):
+            encoder = stream if index < 6 else smaller
+            frame = av.VideoFrame.from_ndarray(picture[: encoder.height], "rgb24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            for packet in encoder.encode(frame):
+                packet.stream = stream
+                container.mux(packet)
+    assert problem(tmp_path / "v.mp4") == "its size changes from 64x64 to 64x32 px at frame 6"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.5, 0.8, 1.5])
+@pytest.mark.parametrize("deviation", [0.02, 0.15])
+def test_noise_that_began_before_the_tail_is_named_too(
+    seconds: float, deviation: float, tmp_path: Path
+) -> None:
+    spoken, sound = voice(4.0), noise(seconds, deviation)
+    path = write(tmp_path / "v.mp4", moving(100), np.concatenate([spoken[: -len(sound)], sound]))
+    assert "its last 250 ms are noise" in problem(path, Asked(4.0, (SIDE, SIDE)))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.result import JobResult, Measurement, Outcome
 from reports.blocks import Cell, Excerpt, Grid, Section, Text
 from reports.evidence import incidents, ran
-from reports.outputs import equality, outputs
+from reports.outputs import clips_uncompared, equality, outputs, uncompared
 from reports.streaming import streaming
 from reports.tables import Table, read, read_csv, table, write_csv
 from tests.data.make_runs import HERE, READ_BACK, broken, every_outcome, measured, point, span
@@ -72,6 +72,24 @@ def test_what_was_not_compared_is_never_shown_as_equal() -> None:
     assert (cell.text, cell.tone) == ("not compared", "skipped")
     assert "no sequential point" in cell.detail
     assert equality(run(m)) == (0, 0, "")
+
+
+def test_a_comparison_of_some_of_the_clips_is_not_shown_as_one_of_all() -> None:
+    text = f"2 of 4 outputs compared, 2 equal to those of {NAME}"
+    m = compared(
+        measured(point("threads", 2)), text, lambda job: with_equal(True)(job) if job.job < 2 else job
+    )
+    [row] = rows(outputs(run(m)))
+    cell = row["against the sequential run"]
+    assert (cell.text, cell.tone, cell.detail) == ("2 of 4 compared, 2 equal", "skipped", NAME)
+    assert (equality(run(m)), clips_uncompared(run(m))) == ((2, 2, ""), 2)
+    assert len(uncompared(run(m))) == 1
+
+
+def test_the_reference_itself_is_not_among_the_clips_that_were_not_compared() -> None:
+    base = compared(measured(point("sequential", 1)), "is the reference")
+    m = compared(measured(point("threads", 2)), EQUAL, with_equal(True))
+    assert (clips_uncompared(run(base, m)), uncompared(run(base, m))) == (0, [])
 
 
 def test_a_job_that_differs_is_named_with_its_worker_and_how() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,23 @@ def source(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         (source(eye_open_lst=None), "ch_info.eye_open_lst: expected a list of arrays, found nothing"),
         (source(eye_ball_lst=[ones(6)]), "ch_info.eye_ball_lst: expected shape (n, 6), found (6,)"),
         (lambda c: c["default_kwargs"]["ch_info"]["x_s_info_lst"][0].update(scale=ones(1) * 0), "scale: exp"),
+        (options(max_size="\x1b[2J"), "default_kwargs.max_size: expected a printable word, found '\\x1b[2J'"),
+        (options(fade_type="s" * 81), "default_kwargs.fade_type: expected a printable word, found 'sss"),
+        (options(fade_out_keys=("exp\n",)), "fade_out_keys: expected a printable word, found 'exp\\n'"),
+        (options(use_d_keys={"\x07": 1.0}), "use_d_keys: expected a printable word, found '\\x07'"),
+        (options(use_d_keys=["exp"] * 7), "default_kwargs.use_d_keys: expected at most 6 entries, found 7"),
+        (options(emo=[4] * 100_001), "default_kwargs.emo: expected at most 100000 entries, found 100001"),
+        (options(emo=[[4] * 8]), "default_kwargs.emo: expected at most 7 entries, found 8"),
+        (options(emo=[ones(8)]), "default_kwargs.emo: expected no array, found shape (8,)"),
+        (options(overall_ctrl_info=ones(2)), "overall_ctrl_info: expected a dict, found an array of shape"),
+        (
+            options(emo=np.zeros((100_001, 8), np.int8)),
+            "default_kwargs.emo: expected shape (n, 8), n at most 100000, found (100001, 8)",
+        ),
+        (
+            source(eye_open_lst=[np.zeros((60_000, 2), np.int8)] * 2),
+            "ch_info.eye_open_lst: expected at most 100000 rows, found 120000",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_what_was_found(tmp_path: Path, change: Any, complaint: str) -> None:
@@ -214,6 +232,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, compl
     path.write_bytes(content)
     with pytest.raises(ValueError, match=complaint):
         read(path)
+
+
+def test_rows_that_share_one_array_are_counted_before_any_is_copied(tmp_path: Path) -> None:
+    # the file has some bytes a row; each would become an array of its own
+    path = written(tmp_path, source(eye_open_lst=[np.zeros((150, 2), np.int8)] * 1000))
+    assert path.stat().st_size < 60_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="expected at most 100000 rows, found 150000"):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+    tracemalloc.stop()
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ ROOT = Path(__file__).parents[3]
 PORTRAIT = ROOT / "media" / "portrait.png"
 
 
-def configuration(portrait: Path = PORTRAIT, **keys: Any) -> dict[str, Any]:
+def configuration(portrait: Path = PORTRAIT, resolution: str = "180x240", **keys: Any) -> dict[str, Any]:
     words = {"_target_": "engines.ditto.pipeline.Ditto", "stage_names": ["source"]}
-    return {"avatar": {**words, **vars(Settings()), **keys}, "workload": {"portrait": str(portrait)}}
+    workload = {"portrait": str(portrait), "resolution": resolution}
+    return {"avatar": {**words, **vars(Settings()), **keys}, "workload": workload}
 
 
 def refusal(data: dict[str, Any]) -> str:
@@ -44,6 +45,15 @@ def test_a_wrong_key_is_an_error_and_what_cannot_run_here_a_reason() -> None:
     assert "avatar.emo=9: 0 to 7" in refusal(configuration(emo=9))
     assert check(configuration(device="cpu", putback="gpu")).endswith("use avatar.putback=cpu")
     assert "60 frames would be lost" in check(configuration(size="full", mode="online"))
+
+
+@pytest.mark.parametrize("resolution", ["540x961", "961x540"])
+def test_a_video_larger_than_allowed_is_refused_and_not_shrunk(resolution: str) -> None:
+    assert refusal(configuration(resolution=resolution, max_size=960)) == (
+        f"workload.resolution={resolution}: larger than avatar.max_size=960, the longest side allowed; "
+        "use avatar.max_size=961, or a smaller resolution"
+    )
+    assert check(configuration(resolution="540x960", max_size=960)) == ""
 
 
 def test_what_cannot_run_here_is_still_checked(tmp_path: Path) -> None:
@@ -163,8 +173,12 @@ def test_a_cfg_that_says_otherwise_gives_the_words_to_add(tmp_path: Path) -> Non
     changes = options(use_d_keys={"exp": 1.5, "t": 1}, fade_type="d0", flag_stitching=False, drive_eye=None)
     keys = {"size": "full", "cfg": str(written(tmp_path, changes)), "drive_eye": True}
     message = refusal(configuration(**keys))
-    start = f"avatar.cfg={keys['cfg']}: it says otherwise than the command: add "
+    start = (
+        f"avatar.cfg={keys['cfg']}: it says otherwise than the command; go by the command alone with "
+        "avatar.cfg_values=ignore, or add "
+    )
     assert message.startswith(start)
+    assert check(configuration(**keys, cfg_values="ignore")) == ""
     words = shlex.split(message.removeprefix(start))
     parsed = {entry.key_or_group: entry.value() for entry in OverridesParser.create().parse_overrides(words)}
     assert parsed == {
@@ -184,9 +198,16 @@ def test_a_cfg_that_says_otherwise_gives_the_words_to_add(tmp_path: Path) -> Non
     assert check(configuration(**keys | added)) == ""
 
 
+def test_a_key_of_the_crop_is_refused_where_the_crop_is_stored() -> None:
+    for key, value in (("crop_scale", 2.0), ("crop_vy_ratio", 0.0), ("crop_rotate", False)):
+        assert f"avatar.{key}={str(value).lower()}: a stored crop is used as it is" in refusal(
+            configuration(**{key: value})
+        )
+
+
 def test_an_empty_word_reaches_hydra_as_an_empty_word(tmp_path: Path) -> None:
     keys = {"cfg": str(written(tmp_path)), "fade_type": "s", "fade_in": 3}
-    words = shlex.split(refusal(configuration(**keys)).partition(": add ")[2])
+    words = shlex.split(refusal(configuration(**keys)).partition(", or add ")[2])
     parsed = {entry.key_or_group: entry.value() for entry in OverridesParser.create().parse_overrides(words)}
     assert parsed["avatar.fade_type"] == ""
 

@@ -1,5 +1,6 @@
 """The detectors find the face, its points and its eyes: by hand, and against upstream's own numbers."""
 
+import hashlib
 import sys
 import types
 
@@ -235,11 +236,12 @@ def test_the_whole_path_gives_upstreams_numbers(tmp_path):
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
-def test_what_runs_is_told_for_each_file(finder):
-    assert finder.backends == dict.fromkeys(
-        ("det_10g.onnx", "2d106det.onnx", "landmark203.onnx", "blaze_face.onnx", "face_mesh.onnx"),
-        "onnxruntime CPUExecutionProvider",
-    )
+def test_what_runs_is_told_for_each_file(folder, finder):
+    names = ("det_10g.onnx", "2d106det.onnx", "landmark203.onnx", "blaze_face.onnx", "face_mesh.onnx")
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16] for name in names}
+    assert finder.backends == {
+        name: {"backend": "onnxruntime CPUExecutionProvider", "sha256": hashes[name]} for name in names
+    }
     assert set(finder.versions) == {"onnxruntime"}
 
 
@@ -334,7 +336,9 @@ def test_a_task_file_is_run_by_mediapipe(tmp_path, mediapipe):
     # by hand from the points: three lid distances over the eye's width
     lids = sum(np.linalg.norm(places[low] - places[up]) for low, up in ((145, 159), (144, 160), (153, 158)))
     assert face.eye_open[0, 0] == pytest.approx(lids / np.linalg.norm(places[33] - places[133]), rel=1e-5)
-    assert finder.backends["face_landmarker.task"] == "mediapipe cpu"
+    # printf task | sha256sum
+    told = {"backend": "mediapipe cpu", "sha256": "0ebb429fa86d481c"}
+    assert finder.backends["face_landmarker.task"] == told
     assert finder.versions["mediapipe"] == "1.2"
 
 

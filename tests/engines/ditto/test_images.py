@@ -4,9 +4,10 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from engines.ditto import images
 
@@ -109,6 +110,62 @@ def test_a_bomb_is_refused_before_anything_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda image: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="19000x19000 px: at most"):
         images.check_image(path)
+
+
+def webp(width, height):
+    """34 bytes of which only the header is true, lossless."""
+    sides = (width - 1) | (height - 1) << 14
+    body = b"WEBPVP8L" + struct.pack("<IBI", 14, 0x2F, sides) + bytes(9)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def test_a_webp_of_a_size_that_its_own_plugin_refuses_is_refused_in_our_words(tmp_path):
+    with pytest.raises(ValueError, match=r"face\.png: .*at most 8192 px a side and 64 megapixels"):
+        images.check_image(file(tmp_path, webp(16_383, 16_383)))
+
+
+def progressive(scans, before=b""):
+    """A progressive JPEG, its last scan written again as often as needed: each passes through the picture."""
+    whole = stored("JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    own = whole.count(b"\xff\xda")
+    assert whole.endswith(b"\xff\xd9")
+    return whole[:2] + before + whole[2:-2] + whole[last:-2] * (scans - own) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", lambda image: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match="a JPEG of more than 100 scans"):
+        images.check_image(file(tmp_path, progressive(101)))
+    with pytest.raises(ValueError, match="a JPEG of more than 100 scans"):
+        images.check_image(
+            file(tmp_path, progressive(101).replace(b"\xff\xda", b"\xff\xff\xff\xda"), "b.jpg")
+        )
+
+
+def test_what_only_looks_like_scans_is_not_counted(tmp_path):
+    thumbnail = b"\xff\xed" + struct.pack(">H", 402) + b"\xff\xda" * 200  # in a segment of its own
+    film = b"\xff\xda" * 200  # behind the end, where phones keep one
+    images.check_image(file(tmp_path, progressive(11, thumbnail) + film))
+    images.check_image(file(tmp_path, stored("JPEG") + film, "b.jpg"))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WebP"])
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (48, 64)), (3, (48, 64)), (6, (64, 48)), (8, (64, 48))]
+)
+def test_the_size_is_that_of_the_picture_as_opencv_shows_it(tmp_path, format, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = file(tmp_path, stored(format, exif=exif))
+    assert images.check_image(path) == size
+    assert cv2.imread(str(path)).shape[1::-1] == size
+
+
+def test_broken_exif_data_turn_nothing(tmp_path):
+    path = file(tmp_path, stored("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"))
+    assert images.check_image(path) == (48, 64)
+    assert cv2.imread(str(path)).shape[1::-1] == (48, 64)
 
 
 def test_a_text_chunk_that_unpacks_to_a_gigabyte_is_refused(tmp_path):

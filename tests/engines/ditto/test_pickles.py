@@ -117,6 +117,14 @@ def test_data_that_grows_when_it_is_walked_through_is_refused(value: Any) -> Non
     assert refusal(pickle.dumps([value] * 20)) == "data that refers to itself or is nested without end"
 
 
+def test_an_array_in_many_places_is_counted_in_each() -> None:
+    array = np.zeros(2**20, np.int8)
+    taken = pickles.loads(pickle.dumps([array] * 64))
+    assert sum(entry.nbytes for entry in taken) == 64 * 2**20
+    found = "arrays that take more room in the result than a file can hold"
+    assert refusal(pickle.dumps([array] * 65)) == found
+
+
 def bomb_of_encoded_text() -> bytes:
     """One text of 1 MB in the file, made into bytes 10,000 times."""
     text = b"X" + struct.pack("<I", 10**6) + b"a" * 10**6

@@ -100,7 +100,7 @@ def test_a_job_without_a_face_fails_in_one_line_and_the_next_one_works(ditto, tm
 def test_what_runs_is_read_back_as_plain_data(ditto, tmp_path):
     source(ditto, job(with_blue(tmp_path, (7, 5))))
     told = json.loads(json.dumps(ditto.attest()))
-    assert told["faces"]["backends"]["det_10g.onnx"] == "onnxruntime CPUExecutionProvider"
+    assert told["faces"]["backends"]["det_10g.onnx"]["backend"] == "onnxruntime CPUExecutionProvider"
     assert told["versions"]["onnxruntime"]
     ran = {"device": "cpu", "size": "tiny", "precision": "fp32", "steps": 2}
     assert {key: told["ran"][key] for key in ran} == ran

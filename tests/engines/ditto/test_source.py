@@ -3,6 +3,7 @@
 import json
 import math
 import runpy
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,23 +93,6 @@ def test_a_size_above_the_longest_allowed_is_refused_and_not_shrunk_without_a_wo
         read(PORTRAIT, 1432, 1920, max_size=960)
 
 
-@pytest.mark.parametrize(
-    "crop",
-    ["", "[]", '{"size_px": 1}', WHOLE.replace("80.0", "0"), WHOLE.replace("80.0", '"big"')],
-)
-def test_a_crop_that_is_none_is_named_with_its_file(tmp_path, crop):
-    portrait = tmp_path / "face.png"
-    portrait.with_suffix(".json").write_text(crop)
-    with pytest.raises(ValueError, match=r"face.png: face.json does not hold a crop"):
-        source.StoredCrop.beside(portrait)
-
-
-def test_a_whole_crop_is_read(tmp_path):
-    portrait = tmp_path / "face.png"
-    portrait.with_suffix(".json").write_text(WHOLE)
-    assert source.StoredCrop.beside(portrait).size_px == 80.0
-
-
 def test_the_shipped_portrait_has_its_face_in_the_crop():
     (portrait,) = read(PORTRAIT, 716, 960)
     red, _, blue = np.moveaxis(portrait.crop.astype(int), 2, 0)
@@ -147,13 +131,6 @@ def test_a_file_that_is_no_image_is_refused(tmp_path):
     (tmp_path / "a.json").write_text(WHOLE)
     with pytest.raises(ValueError, match="not a readable image"):
         read(tmp_path / "a.png", 64, 64)
-
-
-def test_a_stored_crop_with_other_keys_is_refused(tmp_path):
-    path = marked(tmp_path)
-    path.with_suffix(".json").write_text('{"centre": [1, 2]}')
-    with pytest.raises(ValueError, match=r"does not hold a crop.*centre"):
-        read(path, 64, 64)
 
 
 def test_another_number_of_landmarks_is_refused():
@@ -303,6 +280,48 @@ def test_a_film_that_was_taken_upright_is_shown_upright(tmp_path):
     assert np.abs(frame.astype(int) - expected).max() <= 4
 
 
+def shown_by(path, *matrix):
+    """The same film with another display matrix (a, b, u, c, d, v, x, y, w) in its track header."""
+    content = bytearray(path.read_bytes())
+    # version 0 of tkhd: 4 bytes of flags, 20 of times and length, 16 of reserved, layer and volume
+    at = content.index(b"tkhd") + 4 + 4 + 20 + 16
+    assert struct.unpack(">9i", content[at : at + 36]) == (65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
+    content[at : at + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(bytes(content))
+    return path
+
+
+ONE = 65536
+
+
+# Where ISO 14496-12 puts the place (p, q): at (a p + c q + x, b p + d q + y).
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((-ONE, 0, 0, 0, ONE, 0, 64 * ONE, 0, 2**30), np.fliplr),
+        ((ONE, 0, 0, 0, -ONE, 0, 0, 48 * ONE, 2**30), np.flipud),
+        ((-ONE, 0, 0, 0, -ONE, 0, 0, 0, 2**30), lambda picture: np.rot90(picture, 2)),
+        ((0, ONE, 0, -ONE, 0, 0, 48 * ONE, 0, 2**30), lambda picture: np.rot90(picture, -1)),
+        ((0, -ONE, 0, ONE, 0, 0, 0, 64 * ONE, 2**30), np.rot90),
+        ((0, ONE, 0, ONE, 0, 0, 0, 0, 2**30), lambda picture: picture.transpose(1, 0, 2)),
+    ],
+)
+def test_a_film_is_turned_and_mirrored_as_its_matrix_says(tmp_path, matrix, turn):
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24, :32] = 200
+    stored[:24, 32:] = 100
+    (frame,) = source.pictures(shown_by(film(tmp_path / "film.mp4", [stored]), *matrix), None)
+    expected = turn(stored)
+    assert frame.shape == expected.shape
+    assert np.abs(frame.astype(int) - expected).max() <= 4
+
+
+def test_a_film_that_is_shown_slanted_is_refused(tmp_path):
+    slanted = shown_by(film(tmp_path / "film.mp4", [blue()]), 46341, 46341, 0, -46341, 46341, 0, 0, 0, 2**30)
+    with pytest.raises(ValueError, match=r"film\.mp4: a video that is shown slanted"):
+        list(source.pictures(slanted, None))
+
+
 def test_a_face_is_looked_for_in_the_first_frame_and_then_followed(tmp_path, finder):
     path = film(tmp_path / "film.mp4", [blue((5, 3)), blue(), blue()])
     portraits = read(path, 512, 512, finder=finder)
@@ -360,5 +379,5 @@ def test_a_film_of_huge_pictures_is_refused_from_its_header(tmp_path, monkeypatc
     path = film(tmp_path / "film.mp4", [blue()])
     monkeypatch.setattr("engines.ditto.images.MAX_SIDE", 500)
     monkeypatch.setattr(source, "_rgb", lambda frame: pytest.fail("decoded"))
-    with pytest.raises(ValueError, match="512x512 px: at most 500 px a side"):
+    with pytest.raises(ValueError, match="512x512 px: at most"):
         list(source.pictures(path, None))

@@ -1,6 +1,7 @@
 """Random weights are the same everywhere and harmless; a checkpoint is the released one or is refused."""
 
 import json
+import math
 import os
 import pickle
 import re
@@ -72,6 +73,28 @@ def test_a_wrong_shape_is_named_with_both_shapes(tmp_path):
     entries["cond_projection.weight"] = torch.zeros(32, 1059)
     message = refusal("lmdm", written(tmp_path, "lmdm", entries))
     assert "cond_projection.weight: expected shape (32, 1103), found shape (32, 1059)" in message
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_weights_that_are_no_finite_numbers_are_refused(tmp_path, value, dtype):
+    entries = {key: entry.to(dtype) for key, entry in state("stitch_network").items()}
+    entries["mlp.2.bias"][-1] = value
+    message = refusal("stitch_network", written(tmp_path, "stitch_network", entries))
+    assert "mlp.2.bias: expected finite numbers, found others; stitch_network needs" in message
+
+
+def test_numbers_that_only_a_wider_type_holds_are_refused(tmp_path):
+    entries = {key: entry.double() * 1e300 for key, entry in state("stitch_network").items()}
+    message = refusal("stitch_network", written(tmp_path, "stitch_network", entries))
+    assert f"expected finite numbers, found others (and {len(entries) - 1} keys more)" in message
+
+
+def test_a_key_with_and_without_its_prefix_is_refused(tmp_path):
+    entries = state("stitch_network")
+    entries["module.mlp.2.bias"] = torch.zeros_like(entries["mlp.2.bias"])
+    message = refusal("stitch_network", written(tmp_path, "stitch_network", entries))
+    assert "'mlp.2.bias': expected once, found twice" in message
 
 
 @pytest.mark.parametrize("network", TOP_LEVEL)

@@ -1,7 +1,8 @@
 """A stand-in for a checkout of upstream Ditto: the same names, threads and queues, and stages that paint.
 
 Written from what is known of upstream's behaviour. What breaks, and where, stands in break.json of its
-data_root: {"part": "warp_f3d", "call": 5} raises there; parts are those of STOPS, and wav2feat.
+data_root: {"part": "warp_f3d", "call": 5} raises there, with "job": 1 in that job alone; "slow": {"warp_f3d":
+0.1} makes each call take so long. Parts are those of STOPS, wav2feat (offline) and chunk (online).
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import json
 import math
 import pickle
 import queue
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,36 +23,11 @@ import av
 import cv2
 import numpy as np
 
-from engines.contract import Job, Piece
-from engines.simulated import Simulated, SimulatedStage
-
 BROKEN = "planted in a call"
 POLL_S = 0.2
-SURPLUS = 10  # frames that the online mode makes behind the end of the sound
+WINDOW = 80  # feature rows that the motion is made from
 STOPS = ("audio2motion", "motion_stitch", "warp_f3d", "decode_f3d", "putback", "writer")
 DEFAULTS = {"sampling_timesteps": 50, "overlap_v2": 10, "emo": 4}
-
-
-class Tone(Simulated):
-    """A TTS that says `seconds` of a tone, whatever the text, in pieces of 0.5 s with a pause before each."""
-
-    def __init__(self, seconds: float = 10.0, rate: int = 24_000, pause_s: float = 0.0, **_: Any) -> None:
-        super().__init__("tts", 0.0, 0.0, {"speak": {}})
-        self._said = {"seconds": seconds, "rate": rate, "pause_s": pause_s}
-
-    def stages(self, job: Job) -> list[Any]:
-        return [ToneStage("speak", "tts", job, self._said, 0, 1)]
-
-
-class ToneStage(SimulatedStage):
-    def feed(self, piece: Piece) -> Iterator[Piece]:
-        rate = self._work["rate"]
-        turns = 220 * np.arange(round(self._work["seconds"] * rate)) / rate
-        sound = (0.3 * np.sin(2 * np.pi * turns)).astype(np.float32)
-        for at in range(0, len(sound), rate // 2):
-            time.sleep(self._work["pause_s"])
-            part = sound[at : at + rate // 2]
-            yield Piece("audio", part, len(part), rate)
 
 
 class Network:
@@ -72,15 +46,19 @@ class Part:
     """One step; raises at the call that break.json says, a little later than its neighbours would like."""
 
     def __init__(self, name: str, broken: dict[str, Any], act: Callable[..., Any], **more: Any) -> None:
-        self._raise_at = broken.get("call", 0) if broken.get("part") == name else None
+        self._name = name
+        self._broken = broken
         self._act = act
         self._calls = 0
         self.__dict__.update(more)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        if self._raise_at is not None:
+        broken = self._broken
+        if self._name in broken.get("slow", {}):
+            time.sleep(broken["slow"][self._name])
+        if broken.get("part") == self._name and broken.get("job") in (None, broken["now"]):
             time.sleep(0.02)
-            if self._calls == self._raise_at:
+            if self._calls == broken["call"]:
                 raise RuntimeError(BROKEN)
         self._calls += 1
         return self._act(*given)
@@ -134,6 +112,8 @@ class StreamSDK:
         self.online_mode = options.get("online_mode", False)
         for name, value in options.items():
             setattr(self, name, value)
+        self._broken["now"] = int("".join(filter(str.isdigit, Path(output_path).stem)) or -1)  # job7.mp4
+        self.N_d = options.get("N_d", -1)
         self._image = cv2.cvtColor(cv2.imread(source_path), cv2.COLOR_BGR2RGB)
         self.tmp_output_path = output_path + ".tmp.mp4"
         writer = Writer(self.tmp_output_path)
@@ -147,10 +127,10 @@ class StreamSDK:
             thread.start()
 
     def setup_Nd(self, N_d: int, fade_in: int = -1, fade_out: int = -1, ctrl_info: Any = None) -> None:
-        self.N_d = N_d
+        self.given_Nd = {"N_d": N_d, "fade_in": fade_in, "fade_out": fade_out}
 
     def run_chunk(self, chunk: np.ndarray) -> None:
-        self.audio2motion_queue.put(self.wav2feat(chunk)[:5])
+        self._offer(self.audio2motion_queue, self.wav2feat(chunk)[:5])
 
     def close(self) -> None:
         self.audio2motion_queue.put(None)
@@ -219,20 +199,34 @@ class StreamSDK:
 
     def _audio2motion_worker(self) -> None:
         frame = 0
-        for features in self._taken("audio2motion"):
-            for _ in self.audio2motion(features):
-                self._release(frame)
+        for made in self._windows() if self.online_module else self._whole():
+            for _ in range(made):
+                self._offer(self.motion_stitch_queue, frame)
                 frame += 1
-            if not self.online_module:
-                break
-        for surplus in range(SURPLUS if self.online_module else 0):
-            self._release(frame + surplus)
         self.motion_stitch_queue.put(None)  # without a limit: here upstream waits for ever
 
-    def _release(self, frame: int) -> None:
+    def _whole(self) -> Iterator[int]:
+        for features in self._taken("audio2motion"):
+            yield len(self.audio2motion(features))
+            return
+
+    def _windows(self) -> Iterator[int]:
+        """Frames of each window: none of the first, of the last also those that a next one would blend."""
+        fresh = WINDOW - self.overlap_v2
+        rows, start, frames = self.overlap_v2, 0, 0
+        for features in self._taken("audio2motion"):
+            rows += len(features)
+            while rows - start >= WINDOW:
+                self.audio2motion(features)
+                yield frames
+                start, frames = start + fresh, fresh
+        if rows > start and frames:
+            yield min(rows - start, fresh + min(self.overlap_v2, fresh))
+
+    def _offer(self, to: queue.Queue[Any], item: Any) -> None:
         while not self.stop_event.is_set():
             with contextlib.suppress(queue.Full):
-                self.motion_stitch_queue.put(frame, timeout=POLL_S)
+                to.put(item, timeout=POLL_S)
                 return
 
 
@@ -240,13 +234,25 @@ class OnlineSDK(StreamSDK):
     online_module = True
 
 
+_MODULE = """from tests.engines.ditto_upstream.checkout import {sdk} as Base
+
+
+class StreamSDK(Base):
+    def setup(self, source_path, output_path, **kwargs):
+        self.relative_d = kwargs.get("relative_d", True)
+        self.drive_eye = kwargs.get('drive_eye', None)
+        self.overlap_v2 = kwargs.get("overlap_v2", 10)
+        self.online_mode = kwargs.get("online_mode", False)
+        super().setup(source_path, output_path, **kwargs)
+"""
+
+
 def write_checkout(root: Path, **broken: Any) -> Path:
     """A folder that looks like a checkout with its files; broken: what goes into break.json."""
     data = root / "checkpoints" / "models"
     data.mkdir(parents=True)
-    here = "from tests.engines.ditto_upstream.checkout import"
-    (root / "stream_pipeline_offline.py").write_text(f"{here} StreamSDK\n")
-    (root / "stream_pipeline_online.py").write_text(f"{here} OnlineSDK as StreamSDK\n")
+    for mode, sdk in (("offline", "StreamSDK"), ("online", "OnlineSDK")):
+        (root / f"stream_pipeline_{mode}.py").write_text(_MODULE.format(sdk=sdk))
     (data / "decoder.onnx").write_bytes(b"the decoder's bytes")
     cfg = {
         "base_cfg": {"decoder_cfg": {"model_path": "decoder.onnx", "device": "cuda"}},
@@ -270,30 +276,3 @@ def avatar(root: Path, **changes: Any) -> dict[str, Any]:
         "size": "full",
         "warm_up": False,
     } | changes
-
-
-def ensure_ffmpeg(folder: Path) -> str:
-    """A folder for PATH with an ffmpeg in it: the machine's, else a program that joins two files by PyAV."""
-    found = shutil.which("ffmpeg")
-    if found:
-        return str(Path(found).parent)
-    program = folder / "ffmpeg"
-    program.write_text(_FFMPEG.replace("PYTHON", sys.executable))
-    program.chmod(0o755)
-    return str(folder)
-
-
-_FFMPEG = """#!PYTHON
-import sys, av
-first, second = (sys.argv[k + 1] for k, word in enumerate(sys.argv) if word == "-i")
-with av.open(sys.argv[-1], "w") as out, av.open(first) as video, av.open(second) as sound:
-    shown = out.add_stream_from_template(video.streams.video[0])
-    heard = out.add_stream("aac", rate=sound.streams.audio[0].rate, layout="mono")
-    for packet in video.demux(video=0):
-        if packet.dts is not None:
-            packet.stream = shown
-            out.mux(packet)
-    for frame in sound.decode(audio=0):
-        out.mux(heard.encode(frame))
-    out.mux(heard.encode(None))
-"""

@@ -17,7 +17,10 @@ from engines.contract import Job, NotApplicable, Piece
 from engines.ditto_upstream import check as ditto_upstream_check
 from engines.ditto_upstream.job import Part, Sound
 from engines.ditto_upstream.pipeline import DittoUpstream
-from tests.engines.ditto_upstream.checkout import avatar, ensure_ffmpeg, write_checkout
+from harness import settings
+from tests.engines.ditto_upstream.checkout import avatar, write_checkout
+from tests.engines.ditto_upstream.ffmpeg import ensure_ffmpeg
+from tests.harness.conf import composed
 from tests.harness.points import ROOT
 
 RATE = 24_000
@@ -76,13 +79,13 @@ def test_it_is_what_the_contract_calls_self_timed_and_inspectable(root: Path) ->
 def test_options_that_are_null_are_left_to_the_configuration_and_others_override_it(
     root: Path, tmp_path: Path
 ) -> None:
-    component = made(root, steps=25, overlap=None, emo=3, more={"smo_k_d": 5})
+    component = made(root, steps=25, overlap=None, emo=3, more={"relative_d": False})
     component.load()
     last = through(component, job(tmp_path), 0.4)
     assert (last.kind, last.data["frames"], last.data["audio_s"]) == ("video", 10, pytest.approx(0.4))
     sdk = component.sdk
-    assert (sdk.sampling_timesteps, sdk.overlap_v2, sdk.emo, sdk.smo_k_d) == (25, 10, 3, 5)
-    assert sdk.N_d == 10
+    assert (sdk.sampling_timesteps, sdk.overlap_v2, sdk.emo, sdk.relative_d) == (25, 10, 3, False)
+    assert sdk.given_Nd["N_d"] == 10
     assert sdk.online_mode is False
 
 
@@ -98,6 +101,54 @@ def test_a_warm_up_goes_through_everything_and_leaves_no_video_behind(root: Path
     component.warm_up(job(tmp_path))
     assert component.sdk.motion_stitch._calls == 10
     assert not list(tmp_path.glob("*.mp4"))
+
+
+@pytest.mark.parametrize("overlap", [40, 60, 65, 70, 79])
+def test_an_online_warm_up_draws_frames_although_the_first_window_gives_none(
+    root: Path, tmp_path: Path, overlap: int
+) -> None:
+    component = made(root, mode="online", overlap=overlap, warm_up=True)
+    component.load()
+    component.warm_up(job(tmp_path))
+    assert component.sdk.writer._calls > 0
+
+
+def test_a_clip_of_which_upstream_makes_no_frame_is_an_error(root: Path, tmp_path: Path) -> None:
+    component = made(root, mode="online", overlap=40)
+    component.load()
+    with pytest.raises(RuntimeError, match=r"upstream made no frame of 0\.80 s of sound"):
+        through(component, job(tmp_path), 0.8)  # 25 rows and 40 of silence: no window of 80
+
+
+def test_online_a_fade_in_reaches_upstream_and_the_unknown_end_does_not(root: Path, tmp_path: Path) -> None:
+    component = made(root, mode="online", overlap=70, fade_in=12)
+    component.load()
+    through(component, job(tmp_path), 1.0)
+    assert component.sdk.given_Nd == {"N_d": -1, "fade_in": 12, "fade_out": -1}
+
+
+def test_an_overlap_that_loses_the_first_frames_online_is_refused_also_where_the_file_says_it(
+    root: Path,
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"avatar\.overlap=null: 10 frames are in force.*use avatar\.overlap=70"
+    ):
+        made(root, mode="online").load()
+
+
+def test_the_process_is_attested_with_its_threads_and_whether_tf32_is_on(root: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    component = made(root)
+    component.load()
+    through(component, job(tmp_path), 0.2)
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        for value in (True, False):
+            torch.backends.cudnn.allow_tf32 = value
+            assert component.attest()["tf32"] is value
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    assert component.attest()["cpu_threads"] == torch.get_num_threads()
 
 
 def test_a_component_makes_one_job_after_the_other(root: Path, tmp_path: Path) -> None:
@@ -181,6 +232,52 @@ def test_what_is_missing_is_said_in_one_line_before_anything_is_loaded(root: Pat
     assert checked(root, cfg_pkl="none.pkl").startswith("avatar.cfg_pkl=none.pkl: not found in ")
     assert checked(root, data_root="none").startswith("avatar.data_root=none: no such folder in ")
     assert checked(None).endswith("use avatar.root=/path/to/ditto-talkinghead")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("relative_d", "avatar.more=relative_d: null or a mapping is wanted; use"),
+        ({"overlap_v2": 70}, "avatar.more.overlap_v2=70: has a key of its own; use avatar.overlap"),
+        ({"online_mode": True}, "avatar.more.online_mode=True: has a key of its own; use avatar.mode"),
+        ({"drive_eyes": 1}, "avatar.more.drive_eyes: stream_pipeline_offline.py reads no such argument; "
+                            "use drive_eye"),
+        ({"zzz": 1}, "avatar.more.zzz: stream_pipeline_offline.py reads no such argument; "
+                     "choose from drive_eye, relative_d"),
+    ],
+)  # fmt: skip
+def test_further_arguments_must_be_ones_that_the_checkout_reads(root: Path, more: Any, words: str) -> None:
+    assert checked(root, more={"relative_d": False, "drive_eye": True}) == ""
+    assert checked(root, more=more).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (["avatar.overlap=39"], "avatar.mode=online, avatar.overlap=39: frames at the start would be lost"),
+        (["avatar.fade_out=5"], "avatar.mode=online, avatar.fade_out=5: the end of a stream is not known"),
+        (["avatar.overlap=40", "avatar.fade_in=5"], ""),
+        (["avatar.mode=offline", "avatar.overlap=10", "avatar.fade_out=5"], ""),
+    ],
+)
+def test_what_the_online_mode_cannot_do_is_not_applicable(root: Path, keys: list[str], words: str) -> None:
+    files = [
+        f"avatar.root={root}",
+        "avatar.cfg_pkl=checkpoints/cfg.pkl",
+        "avatar.data_root=checkpoints/models",
+    ]
+    planned = settings.read(
+        composed("tts=canned", "avatar=ditto_upstream", "avatar.mode=online", *files, *keys)
+    )
+    assert planned.not_applicable.startswith(words)
+    assert bool(planned.not_applicable) == bool(words)
+
+
+def test_emotions_and_spans_are_checked_as_for_the_own_ditto(root: Path) -> None:
+    assert checked(root, emo=[3, 4], fix_kp_cond_dim=[0, 202]) == ""
+    assert checked(root, emo=8).startswith("avatar.emo=8: 0 to 7")
+    assert checked(root, emo=True).startswith("avatar.emo=True: 0 to 7")
+    assert checked(root, fix_kp_cond_dim=[202, 0]).startswith("avatar.fix_kp_cond_dim=[202, 0]: null or")
 
 
 def test_an_interpreter_that_cannot_run_it_is_refused(root: Path, tmp_path: Path) -> None:

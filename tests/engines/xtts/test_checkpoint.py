@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ with warnings.catch_warnings():  # of the packages, not ours
     from TTS.config.shared_configs import BaseDatasetConfig
     from TTS.tts.configs.xtts_config import XttsArgs, XttsAudioConfig, XttsConfig
 
+    from engines import torch_file
     from engines.xtts.checkpoint import checkpoint_network
     from engines.xtts.weights import Network, random_network, save
 
@@ -64,9 +66,9 @@ def rewrite_json(path: Path, change: Callable[[Any], Any]) -> None:
     path.write_text(json.dumps(content))
 
 
-def refusal(folder: Path) -> str:
+def refusal(folder: Path, speaker: str | None = None) -> str:
     with pytest.raises(ValueError) as caught:
-        checkpoint_network("tiny", folder, "cpu")
+        checkpoint_network("tiny", folder, "cpu", speaker)
     assert str(caught.value).startswith(f"tts.weights={folder}: ")
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -79,7 +81,7 @@ def same_weights(one: Network, other: Network) -> bool:
 
 def test_a_folder_in_the_released_layout_loads_bit_for_bit(network: Network, released: Path) -> None:
     before = digests(released)
-    loaded = checkpoint_network("tiny", released, "cpu")
+    loaded = checkpoint_network("tiny", released, "cpu", speaker="Ana")
     assert same_weights(loaded, network)
     assert loaded.speaker_manager.speaker_names == ["Ana"]
     assert loaded.tokenizer.encode("good day", lang="en") == network.tokenizer.encode("good day", lang="en")
@@ -102,17 +104,32 @@ def test_a_file_that_pickles_its_configuration_loads_and_is_not_rewritten(
     assert set(torch.serialization.get_safe_globals()) == allowed
 
 
-def test_two_threads_may_read_such_files_at_once(network: Network, released: Path) -> None:
-    loaded: list[Network] = []
+def test_the_languages_are_those_that_the_folder_lists(folder: Path) -> None:
+    assert checkpoint_network("tiny", folder, "cpu").config.languages != ["en", "tlh"]
+    rewrite_json(folder / "config.json", lambda config: config.update(languages=["en", "tlh"]))
+    assert checkpoint_network("tiny", folder, "cpu").config.languages == ["en", "tlh"]
+
+
+def test_of_two_threads_one_reads_after_the_other(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's list of allowed names is of the whole process: one reader would take away the other's."""
+    read, loaded, together = torch.load, [], threading.Barrier(2)
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(timeout=0.5)  # for the other, which must not come
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(torch, "load", slow)
     threads = [
-        threading.Thread(target=lambda: loaded.append(checkpoint_network("tiny", released, "cpu")))
+        threading.Thread(target=lambda: loaded.append(torch_file.load(released / "model.pth")))
         for _ in range(2)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [same_weights(one, network) for one in loaded] == [True, True]
+    assert together.broken
+    assert [list(content) for content in loaded] == [["model"]] * 2
 
 
 def old_names(weights: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +171,8 @@ class _Touches:
 @pytest.mark.parametrize("name", ["model.pth", "speakers_xtts.pth"])
 def test_a_hostile_pickle_is_refused_and_not_run(folder: Path, tmp_path: Path, name: str) -> None:
     torch.save({"model": {"gpt.final_norm.bias": _Touches(tmp_path / "trace")}}, folder / name)
-    assert f"{name} is not a readable checkpoint (it wants to call posix.mkdir)" in refusal(folder)
+    complaint = f"{name} is not a readable checkpoint (it wants to call posix.mkdir)"
+    assert complaint in refusal(folder, speaker="Ana")
     assert not (tmp_path / "trace").exists()
 
 
@@ -171,6 +189,14 @@ def without(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         ),
         (without("gpt.mel_head.bias"), "gpt.mel_head.bias: expected shape (1026), found no such key"),
         (lambda weights: weights | {"more": torch.zeros(3)}, "more: expected no such key, found shape (3)"),
+        (
+            lambda weights: weights | {"gpt.mel_head.bias": torch.full((1026,), torch.inf)},
+            "model.pth: gpt.mel_head.bias: expected finite numbers, found others; use the released",
+        ),
+        (
+            lambda weights: weights | {"xtts.gpt.mel_head.bias": torch.zeros(1026)},
+            "model.pth: 'gpt.mel_head.bias': expected once, found twice",
+        ),
         (lambda weights: weights | {"more": "text"}, "'more': expected a tensor, found str"),
         (lambda weights: [weights], "model: expected this top-level key with the weights, found none"),
     ],
@@ -221,6 +247,7 @@ def test_a_truncated_file_is_told(folder: Path) -> None:
         ("config.json", lambda config: config.update(model_args=None), "model: expected xtts"),
         ("config.json", lambda config: config.update(audio=7), "audio.output_sample_rate: expected 24000"),
         ("config.json", lambda config: config.update(languages="en"), "languages: expected a list like"),
+        ("config.json", lambda config: config.update(languages=["\x1b[2J"]), "languages: expected a list"),
         ("vocab.json", lambda vocab: vocab["model"].update(type="Unigram"), "model.type: expected BPE"),
         ("vocab.json", lambda vocab: vocab.update(added_tokens=[3]), "added_tokens: expected a list"),
         (
@@ -251,12 +278,22 @@ def test_a_json_file_of_endless_depth_is_refused(folder: Path) -> None:
             {"Ana": SPEAKER | {"speaker_embedding": torch.ones(1, 256, 1)}},
             "'Ana': speaker_embedding: expected shape (1, 512, 1), found shape (1, 256, 1)",
         ),
+        (
+            {"Ana": SPEAKER | {"gpt_cond_latent": torch.full((1, 32, 64), torch.nan)}},
+            "'Ana': gpt_cond_latent: expected finite numbers, found others",
+        ),
         ([1], "'': gpt_cond_latent: expected shape (1, 32, 64), found no such key"),
     ],
 )
 def test_voices_of_another_model_are_refused(folder: Path, voices: Any, complaint: str) -> None:
     torch.save(voices, folder / "speakers_xtts.pth")
-    assert f"speakers_xtts.pth: {complaint}" in refusal(folder)
+    assert f"speakers_xtts.pth: {complaint}" in refusal(folder, speaker="Ana")
+
+
+def test_a_broken_file_of_voices_matters_only_to_a_named_speaker(network: Network, folder: Path) -> None:
+    (folder / "speakers_xtts.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    assert same_weights(checkpoint_network("tiny", folder, "cpu"), network)
+    assert "speakers_xtts.pth is a Git LFS pointer" in refusal(folder, speaker="Ana")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.pth", "vocab.json", "speakers_xtts.pth"])
