@@ -163,7 +163,12 @@ def frames(path: Path) -> Iterator[av.VideoFrame | av.AudioFrame]:
 
 
 def picture(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """(height * 3 / 2, width) planes of YUV 4:2:0; the first `height` rows are luma. Sides must be even."""
+    """(height * 3 / 2, width) planes of YUV 4:2:0; the first `height` rows are luma.
+
+    Raises ValueError for odd sides.
+    """
+    if frame.width % 2 or frame.height % 2:
+        raise ValueError(f"{frame.width}x{frame.height} px, sides must be even")
     plain = frame if frame.format.name == "yuv420p" else frame.reformat(format="yuv420p")
     return np.ascontiguousarray(plain.to_ndarray())
 

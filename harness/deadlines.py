@@ -12,7 +12,6 @@ from typing import Any
 from harness.recorder import RAISED
 from harness.result import Outcome, Span
 
-
 # Phases without a limit of their own.
 LIMIT_OF = {"await": "stage", "attest": "load"}
 

@@ -28,11 +28,11 @@ MIN_SNR_DB = 6.0  # of each half second
 BLOCK = 64  # px of luma, 32 of each chroma plane
 MIN_PSNR_DB = 38.0  # of each block, or
 MOTION_DB = 6.0  # so much over the PSNR between the two neighbours in which the reference changes most there
-Levels = NDArray[np.float32]
-
 _WINDOW_S = 0.5
 _QUIET = 0.01  # of the whole clip's mean power: a pause is measured against this, not against its own silence
 _HEARD = 1e-3  # of full scale: from where on the sound is said to differ, if it does so anywhere
+
+Levels = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

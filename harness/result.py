@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Any
 
 # Every interval that the recorder knows. `mark` is a moment (start = end), its name stands in `stage`;
-# `await` is a stage that only waits: for a clock, or for what its component does, and times, in threads of its
-# own; `attest` is a component reading back what it runs.
+# `await` is a stage that only waits: for a clock, or for what its component does, and times, in threads of
+# its own; `attest` is a component reading back what it runs.
 PHASES = ("import", "load", "warm_up", "job", "stage", "wait", "mark", "shutdown", "await", "attest")
 
 

@@ -135,7 +135,7 @@ def _validity(table: Table) -> Text:
     same = f"{equal} of {total} agree with those of the sequential run" if total else _NOT_COMPARED
     text = f"Output: {good} of {len(jobs)} clips of the ok configurations passed the checks; {same}"
     alone = clips_uncompared(table) if total else 0
-    text += f", {alone} were compared with nothing" if alone else ""
+    text += f", not compared: {alone}" if alone else ""
     text += f"; first difference: {unlike}." if unlike else "."
     sound = bool(jobs) and good == len(jobs) and not unlike
     return Text(text, "bad" if not sound else "good" if total and not alone else "warn")

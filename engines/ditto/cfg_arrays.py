@@ -21,7 +21,7 @@ MAX_ROWS = 100_000  # of an array or a list that has one entry a frame: about an
 def _shape(key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, np.ndarray):
         raise pickles.Refused(f"default_kwargs.{key}: expected an array, found {shown(value)}")
-    return value.shape
+    return tuple(value.shape)
 
 
 def _numbers(key: str, value: NDArray[Any], infinite: bool = False) -> Array:

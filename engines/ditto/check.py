@@ -14,7 +14,9 @@ from engines.ditto.checkpoint_layout import CHECKPOINT_FILES, LEAST_BYTES
 from engines.ditto.face_files import face_files
 from engines.ditto.images import check_image
 from engines.ditto.settings import Settings
+from engines.ditto.stored_crop import check_portrait
 
+_MOST_WORDS = 2000  # characters that somebody may want to paste
 _COPY_AGAIN = "copy it again from the released checkpoints"
 
 
@@ -58,9 +60,10 @@ def check_cfg(path: str | None, keys: Mapping[str, Any]) -> Cfg:
     asked = disagreements(cfg, keys)
     if asked and keys["cfg_values"] == "agree":
         words = " ".join(shlex.quote(f"avatar.{key}={_word(value)}") for key, value in asked.items())
+        told = f"or add {words}" if len(words) <= _MOST_WORDS else f"it differs in {', '.join(asked)}"
         raise ValueError(
             f"avatar.cfg={path}: it says otherwise than the command; go by the command alone with "
-            f"avatar.cfg_values=ignore, or add {words}"
+            f"avatar.cfg_values=ignore, {told}"
         )
     if cfg.emo is not None and keys["emo"] != Settings.emo:
         raise ValueError(
@@ -111,17 +114,12 @@ def _check_crop_keys(settings: Settings) -> None:
 
 def _check_portrait(settings: Settings, portrait: str) -> None:
     """The picture is whole; a detector finds the face in it, or its crop is stored beside it."""
-    check_image(Path(portrait))
     folder = settings.faces_folder
     if folder is None:
         _check_crop_keys(settings)
-        stored = Path(portrait).with_suffix(".json")
-        if not stored.is_file():
-            raise ValueError(
-                f"workload.portrait={portrait}: has no {stored.name} beside it; see media/portrait.json, "
-                "or give avatar.faces=FOLDER, the aux_models of the released checkpoints"
-            )
+        check_portrait(Path(portrait))
         return
+    check_image(Path(portrait))
     for path in vars(face_files(folder)).values():
         complaint = file_complaint(path) if path not in (None, folder) else ""
         if complaint:

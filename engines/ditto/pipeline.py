@@ -14,7 +14,7 @@ import torch
 
 from engines.contract import DeviceTimer, Job, Piece, Stage
 from engines.cuda import CudaTimer, peaks_mib
-from engines.ditto import features
+from engines.ditto import features, stored_crop
 from engines.ditto.clip import Clip, Source
 from engines.ditto.encoders import PIXELS, Encoder, choose
 from engines.ditto.faces import Finder
@@ -112,6 +112,7 @@ class Ditto:
             "sha256": digest(path)[:16],
             "frames": len(source.infos),
             "faces": found,
+            "crop": None if self._finder else stored_crop.digest(path)[:16],
         }
         return source
 
@@ -138,7 +139,8 @@ class Ditto:
 
     def _attest_faces(self) -> dict[str, Any]:
         """What found the faces, and per portrait how many it saw: several mean that the largest was taken."""
-        backends = {"stored crop": "json"} if self._finder is None else self._finder.backends
+        stored = {"stored crop": {"backend": "json"}}
+        backends = stored if self._finder is None else self._finder.backends
         return {"backends": dict(backends), "portraits": dict(self._seen)}
 
     def _attest_encoder(self) -> dict[str, Any]:

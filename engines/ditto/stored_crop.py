@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engines.ditto.images import MAX_SIDE, check_image
 
@@ -38,9 +39,10 @@ class StoredCrop:
             if len(content) > _MAX_BYTES:
                 raise ValueError(f"more than {_MAX_BYTES // 2**10} KiB")
             data = json.loads(content.decode())
-            return cls(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-            )
+            keys: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+            }
+            return cls(**keys)
         except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             reason = ascii(str(error))[1:-1][:200]
             raise ValueError(

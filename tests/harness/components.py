@@ -25,9 +25,17 @@ class StuckAtExit(Simulated):
 class StuckBetween(Simulated):
     """Hangs where no span is open."""
 
-    def attest(self) -> Mapping[str, Any]:
+    def memory(self) -> Mapping[str, float]:
         threading.Event().wait()
         return {}
+
+
+class SlowToAttest(Simulated):
+    """Hashes a large checkpoint, as it were."""
+
+    def attest(self) -> Mapping[str, Any]:
+        time.sleep(0.8)
+        return super().attest()
 
 
 class Allocating(Simulated):

@@ -59,7 +59,7 @@ def upstream_problem(folder: Path, portrait: Path, size: tuple[int, int], **avat
     keys = {"max_size": None, **avatar_keys}
     made = point(jobs=1, avatar=avatar(_target_="engines.ditto_upstream.pipeline.DittoUpstream", **keys))
     made = replace(made, workload={**made.workload, "portrait": str(portrait)})
-    pictures = [np.resize(one, (size[1], size[0], 3)) for one in moving(20)]
+    pictures = list(np.random.default_rng(0).integers(0, 256, (20, size[1], size[0], 3), np.uint8))
     path = write(folder / "job0.mp4", pictures, voice(0.8))
     events = [
         {"event": "attest", "worker": 0, "component": "avatar", "attestation": {"ran": ran}},

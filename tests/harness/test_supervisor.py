@@ -158,7 +158,14 @@ def test_a_hang_after_the_last_job_is_a_hang_in_the_shutdown(measured: Measured)
 def test_a_hang_where_no_span_is_open_breaks_the_idle_limit(measured: Measured) -> None:
     result = measured(point(limits={"idle": 0.4}, avatar=avatar(_target_=HERE + "StuckBetween"))).result
     assert (result.outcome, result.phase, result.evidence["limit"]) == (Outcome.HUNG, "", "limits.idle")
-    assert "StuckBetween.attest (" in result.evidence["excerpt"]
+    assert "StuckBetween.memory (" in result.evidence["excerpt"]
+
+
+def test_reading_back_what_runs_is_no_idleness(measured: Measured) -> None:
+    slow = avatar(_target_=HERE + "SlowToAttest")
+    assert measured(point(limits={"idle": 0.4}, avatar=slow)).result.outcome is Outcome.OK
+    late = measured(point(limits={"idle": 0.4, "load": 0.5}, avatar=slow)).result
+    assert (late.outcome, late.phase, late.component) == (Outcome.HUNG, "attest", "avatar")
 
 
 def test_an_interpreter_that_never_starts_breaks_the_start_limit(measured: Measured, tmp_path: Path) -> None:

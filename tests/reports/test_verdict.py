@@ -41,6 +41,23 @@ def test_request_and_aggregate_rtf_are_answered_apart() -> None:
     )
 
 
+def test_clips_that_were_compared_with_nothing_are_counted_and_keep_the_sentence_from_being_green() -> None:
+    base = measured(point("sequential", 1))
+    base = replace(base, result=replace(base.result, compared="is the reference"))
+    m = measured(point("threads", 2))
+    jobs = [replace(j, checks={**j.checks, "equal": True}) if j.job < 3 else j for j in m.result.jobs]
+    some = "3 of 4 outputs compared, 3 equal to those of the sequential reference 0123456789ab repeat 0"
+    m = replace(m, result=replace(m.result, compared=some, jobs=tuple(jobs)))
+    [line] = [
+        block
+        for block in verdict(table("run", Path(), [base, m])).blocks
+        if isinstance(block, Text) and block.text.startswith("Output: ")
+    ]
+    passed = "Output: 8 of 8 clips of the ok configurations passed the checks"
+    wanted = "3 of 3 agree with those of the sequential run, not compared: 1."
+    assert (line.text, line.tone) == (f"{passed}; {wanted}", "warn")
+
+
 def test_zero_successes_are_never_a_pass() -> None:
     text = said(
         [broken(point("threads", 2), Outcome.HUNG, "stuck"), broken(point("queue", 2), Outcome.SKIPPED, "no")]

@@ -64,8 +64,8 @@ def test_what_cannot_run_here_is_still_checked(tmp_path: Path) -> None:
 def test_a_portrait_needs_its_crop_or_a_detector(tmp_path: Path) -> None:
     portrait = Path(shutil.copy(PORTRAIT, tmp_path / "me.png"))
     assert refusal(configuration(portrait)) == (
-        f"workload.portrait={portrait}: has no me.json beside it; see media/portrait.json, or give "
-        "avatar.faces=FOLDER, the aux_models of the released checkpoints"
+        f"workload.portrait={portrait}: no stored crop me.json beside it; use media/portrait.png, write its "
+        "crop as in media/portrait.json, or give the face detectors by avatar.faces=FOLDER"
     )
     shutil.copy(PORTRAIT.with_suffix(".json"), tmp_path / "me.json")
     assert check(configuration(portrait)) == ""

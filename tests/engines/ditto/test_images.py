@@ -144,8 +144,9 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(tmp_path, monkeypa
 
 
 def test_what_only_looks_like_scans_is_not_counted(tmp_path):
-    thumbnail = b"\xff\xed" + struct.pack(">H", 402) + b"\xff\xda" * 200  # in a segment of its own
-    film = b"\xff\xda" * 200  # behind the end, where phones keep one
+    scans = b"\xff\xda\0\2" * 200
+    thumbnail = b"\xff\xed" + struct.pack(">H", 2 + len(scans)) + scans  # in a segment of its own
+    film = b"\0\2" + scans  # behind the end, where phones keep one
     images.check_image(file(tmp_path, progressive(11, thumbnail) + film))
     images.check_image(file(tmp_path, stored("JPEG") + film, "b.jpg"))
 

@@ -111,7 +111,7 @@ def test_a_stored_crop_is_told_too():
     component.load()
     assert isinstance(source(component, job(PORTRAIT)).put_back(0), PutBack)
     faces = component.attest()["faces"]
-    assert faces["backends"] == {"stored crop": "json"}
+    assert faces["backends"] == {"stored crop": {"backend": "json"}}
     assert faces["portraits"]["portrait.png 128x128"]["faces"] is None
 
 
