@@ -77,7 +77,7 @@ def test_a_component_that_is_stuck_in_a_lock_or_a_join_says_so(measured: Measure
     assert result.outcome is Outcome.HUNG
     assert result.reason == (
         "stage avatar.wait of job 0 on worker 0 did not end within limits.stage=0.5 s; "
-        f"stuck in {how} on purpose"
+        f"stuck in {how} on purpose (worker 0)"
     )
     state = result.evidence["states"]["worker 0"]["avatar"]
     assert (state["job"], state["waits_in"]) == (0, how)
@@ -113,7 +113,7 @@ def test_the_states_are_told_after_a_failure_too(measured: Measured) -> None:
     result = measured(point(limits=LIMIT, avatar=stuck("fail"))).result
     assert result.outcome is Outcome.FAILED
     assert result.reason == (
-        "stage avatar.wait of job 0 on worker 0: RuntimeError: planted; stuck in fail on purpose"
+        "stage avatar.wait of job 0 on worker 0: RuntimeError: planted; stuck in fail on purpose (worker 0)"
     )
 
 
