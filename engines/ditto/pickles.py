@@ -222,7 +222,7 @@ class _Machine:
 
     def _name(self, module: str, name: str) -> None:
         if (module, name) not in _WORDS:
-            raise Refused(f"the name {ascii(module + '.' + name)[1:-1][:100]}")
+            raise Refused(f"it names {ascii(module + '.' + name)[1:-1][:100]}, which is no plain data")
         self.stack.append(_Word(_WORDS[module, name]))
 
     def _on_reduce(self, _: Any) -> None:

@@ -68,16 +68,16 @@ class _Calls:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_call_is_refused_by_its_name_and_not_made(protocol: int, tmp_path: Path) -> None:
     data = pickle.dumps({"a": [_Calls(os.mkdir, str(tmp_path / "trace"))]}, protocol)
-    assert refusal(data) == "the name posix.mkdir"
+    assert refusal(data) == "it names posix.mkdir, which is no plain data"
     assert not (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize(
     ("value", "found"),
     [
-        (OrderedDict(a=1), "the name collections.OrderedDict"),
+        (OrderedDict(a=1), "it names collections.OrderedDict"),
         ({1, 2}, "EMPTY_SET"),
-        (Path("x"), "the name pathlib"),
+        (Path("x"), "it names pathlib"),
         (np.array(["text"]), "the call dtype"),
         (np.array([print], dtype=object), "the call dtype"),
         (np.array([1j]), "the call dtype"),
@@ -95,7 +95,7 @@ def test_other_things_are_refused(value: Any, found: str) -> None:
 
 
 def test_a_control_character_in_a_name_does_not_reach_the_terminal() -> None:
-    assert refusal(b"c\x1b[2Jos\nsystem\n.") == r"the name \x1b[2Jos.system"
+    assert refusal(b"c\x1b[2Jos\nsystem\n.") == r"it names \x1b[2Jos.system, which is no plain data"
 
 
 def laughs(depth: int) -> Any:
