@@ -133,7 +133,7 @@ def ttfa_s(m: Measurement) -> Value:
 
 @_only_ok
 def ttff_s(m: Measurement) -> Value:
-    """Median time to first frame over jobs. Timer: the job's start to its first finished frame."""
+    """Median time to first frame over jobs. Timer: job start to its first frame as drawn, unencoded."""
     return median_of(job.first_frame_s for job in m.result.jobs)
 
 

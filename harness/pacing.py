@@ -1,6 +1,7 @@
 """How evenly frames came: what a player at 25 frames a second would have seen of each job. Pure.
 
-The times are those of the marks that the executor sets as pieces come: a frame counts once it can be shown.
+The times are those of the marks that the executor sets as pieces come: a frame counts once it is drawn,
+before it is encoded (with avatar=ditto_upstream, whose writer is its own, once it was handed to that).
 Runs stored before every frame was marked have too few, and give None.
 """
 

@@ -172,6 +172,7 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
             reader.poll()
         now_ns = time.monotonic_ns()
         open_spans = _of_the_living(reader.open())
+        awaiting = any(span.phase == "await" for span in open_spans)
         breach = find_breach(
             now_ns,
             open_spans,
@@ -179,7 +180,7 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
             watched.started_ns,
             reader.last_sign_ns,
             point.limits,
-            reader.moved_ns,
+            reader.moved_ns if awaiting else {},  # over all jobs so far: not at every look
         )
         if breach:
             return _gather_evidence(watched, breach, open_spans, folder)
