@@ -69,14 +69,14 @@ class Attention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.zeros(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
-        self._heads = heads
+        self.heads = heads
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(B, T, width), (B, S, width), (B, S, width) -> (B, T, width)."""
         inputs = (query, key, value)
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         projected = [F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True)]
-        q, k, v = (x.unflatten(-1, (self._heads, -1)).transpose(1, 2) for x in projected)
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in projected)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 

@@ -1,0 +1,23 @@
+"""Warp and decoder rewritten for a GPU: the same functions in fewer and larger operations."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from engines.contract import NotApplicable
+from engines.ditto.fused.decoder import FusedDecoder
+from engines.ditto.fused.warp import FusedWarp
+from engines.ditto.networks.decoder import SpadeDecoder
+from engines.ditto.networks.warp import WarpNetwork
+
+
+def fused(name: str, module: nn.Module) -> nn.Module:
+    """The network rewritten, with weights of its own in float32 and the same forward.
+
+    Raises NotApplicable for a network that has no such form.
+    """
+    if isinstance(module, WarpNetwork):
+        return FusedWarp(module)
+    if isinstance(module, SpadeDecoder):
+        return FusedDecoder(module)
+    raise NotApplicable(f"avatar.fused=true: {name} has no rewritten form")
