@@ -39,7 +39,8 @@ class Piece:
 
     kind   text, latents, audio, features, motion, keypoints, feature_3d, crop, frame or video; the executor
            looks at `audio` and `frame` for the time to the first of each, and at nothing else
-    data   for audio: float32 mono samples in [-1, 1]; otherwise private to the component
+    data   for audio: float32 mono samples in [-1, 1]; for a frame: (H, W, 3) uint8 RGB on the host, where the
+           quality of a component is compared; otherwise private to the component
     count  how much it holds, in the stage's own unit (tokens, samples, frames)
     rate   samples per second where kind is audio
     """
@@ -83,7 +84,8 @@ class Component(Protocol):
     """A model with its stages. The constructor takes the keys of its file in conf/ and loads nothing.
 
     load and warm_up are called once, in this order, in the thread that will own the component unless the
-    executor shares it. Raises ValueError for a wrong setting, NotApplicable for what cannot run here.
+    executor shares it; between them build, where it has one (Buildable). Raises ValueError for a wrong
+    setting, NotApplicable for what cannot run here.
     """
 
     def load(self) -> None: ...
@@ -110,6 +112,13 @@ class Component(Protocol):
     def memory(self) -> Mapping[str, float]:
         """Peaks that only the process knows, in MiB: torch_allocated_mib, torch_reserved_mib, or {}."""
         ...
+
+
+@runtime_checkable
+class Buildable(Protocol):
+    """A component that compiles, exports, builds engines or captures graphs: in `build`, and nowhere else."""
+
+    def build(self) -> None: ...
 
 
 class Watch(Protocol):

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from engines.contract import Component, Job, Piece, Stage
+from engines.contract import Buildable, Component, Job, Piece, Stage
 
 
 def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any]) -> Component:
     """The component itself, or one that breaks where `fault` says.
 
-    fault  kind, component, phase (load, warm_up or stage), and stage, worker, job, where None means any
+    fault  kind, component, phase (load, build, warm_up, stage), and stage, worker, job, where None means any
     """
     applies = fault["kind"] != "none" and fault["component"] == name and fault["worker"] in (None, worker)
     if applies:
@@ -34,6 +34,11 @@ class Faulty:
     def load(self) -> None:
         self._strike("load")
         self._component.load()
+
+    def build(self) -> None:
+        self._strike("build")
+        if isinstance(self._component, Buildable):
+            self._component.build()
 
     def warm_up(self, job: Job) -> None:
         self._strike("warm_up")

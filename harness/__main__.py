@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import environment, files, gpu, locks, reference, rules, settings, store, supervisor
+from harness import environment, files, gpu, locks, quality, reference, rules, settings, store, supervisor
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
@@ -57,15 +57,25 @@ def measure_point(config: DictConfig) -> str:
         with _former_result_kept_until_saved(folder):
             measure = _skipped if planned.not_applicable else _measured
             measurement = measure(planned, folder, progress)
-            judged = reference.compared(measurement.result, folder, planned.run)
+            judged = quality.judged(
+                reference.compared(measurement.result, folder, planned.run), folder, planned.run
+            )
             measurement = replace(measurement, result=judged)
             store.save(measurement, folder)
-        for other in reference.compare_again(measurement.result, planned.run):
-            log.info("%s repeat %d compared again: %s", other.id, other.repeat, other.compared)
+        _look_again(measurement.result, planned.run)
     finally:
         progress.close()
     progress.end(measurement.result, str(folder))
     return str(measurement.result.outcome)
+
+
+def _look_again(fresh: PointResult, run: Path) -> None:
+    """At stored results that were held against an earlier measurement of this one, or against none."""
+    compared = reference.compare_again(fresh, run)
+    for other in compared:
+        log.info("%s repeat %d compared again: %s", other.id, other.repeat, other.compared)
+    for other in quality.judge_again(fresh, compared, run):
+        log.info("%s repeat %d judged again: %s", other.id, other.repeat, other.quality["text"])
 
 
 def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
@@ -80,8 +90,7 @@ def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
 def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: str) -> str:
     """Say that a stored result is used. The price is no part of the id and follows the command."""
     kept = replace(stored, price_usd_per_h=planned.price_usd_per_h)
-    if reference.is_outdated(stored, planned.run):
-        kept = reference.compared(kept, folder, planned.run)
+    kept = quality.renewed(kept, planned.point.quality, folder, planned.run)
     if kept != stored:
         store.save_result(kept, folder)
         stored = kept
@@ -184,7 +193,9 @@ def _keys(path: Path, prefix: str) -> set[str]:
     data = OmegaConf.to_container(OmegaConf.load(path))
     keys = {f"{prefix}{key}" for key, _ in flatten(data)}  # type: ignore[arg-type]
     outer = {key[:place] for key in keys for place in range(len(prefix), len(key)) if key[place] == "."}
-    return {key for key in keys | outer if not re.search(r"\b(rules|impossible|check|defaults)\b", key)}
+    return {
+        key for key in keys | outer if not re.search(r"\b(rules|impossible|check|optimised|defaults)\b", key)
+    }
 
 
 def _known_keys() -> list[str]:

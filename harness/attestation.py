@@ -66,11 +66,13 @@ def changes(events: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def compared(components: Components, attested: ByWorker, name: str) -> tuple[list[str], list[str]]:
-    """(keys of a component that were read back, keys that were asked and are not among them)."""
+    """(keys of a component that were read back, keys that were asked and are not among them). Where its
+    cache lies is no fact of what ran.
+    """
     parts = [part[name] for part in attested.values() if "ran" in part.get(name, {})]
     apart = [key for part in parts for key in ("weights", "device", "size") if key in part]
     read = sorted({*apart, *(key for part in parts for key in part["ran"])})
-    unread = [key for key in components.get(name, {}) if key not in read and key != "_target_"]
+    unread = [key for key in components.get(name, {}) if key not in (*read, "_target_", "cache")]
     return read, unread
 
 

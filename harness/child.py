@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from engines import faults
-from engines.contract import Component, Inspectable, Job, NotApplicable, SelfTimed
+from engines.contract import Buildable, Component, Inspectable, Job, NotApplicable, SelfTimed
 from harness import witness
 from harness.executors.job import SHARED, WorkerDied
 from harness.point import Point
 from harness.recorder import Recorder
 
 NOT_APPLICABLE = 3  # exit code
+# By name, as the engines: it needs numpy, which only they bring.
+_SAMPLER = "engines.sampling"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
@@ -46,15 +48,21 @@ class Events:
 
 
 class Spans:
-    """engines.contract.Watch for one component of one worker."""
+    """engines.contract.Watch for one component of one worker.
+
+    phase  "stage", or "sample" while the component works on its sample, which is no job's
+    """
 
     def __init__(self, recorder: Recorder, component: str, worker: int) -> None:
         self._recorder = recorder
         self._component = component
         self._worker = worker
+        self.phase = "stage"
 
     def begin(self, stage: str, job: int) -> int:
-        return self._recorder.begin("stage", self._recorder.name(self._component, stage), self._worker, job)
+        return self._recorder.begin(
+            self.phase, self._recorder.name(self._component, stage), self._worker, job
+        )
 
     def end(self, span: int, count: int = 0) -> None:
         self._recorder.end(span, count)
@@ -63,17 +71,21 @@ class Spans:
         self._recorder.raised(span)
 
     def mark(self, kind: str, job: int, count: int = 1) -> None:
-        self._recorder.mark(kind, self._worker, job, count)
+        if self.phase == "stage":
+            self._recorder.mark(kind, self._worker, job, count)
 
 
 class Builder:
-    """Imports, constructs, loads and warms up components, each step in its own span."""
+    """Imports, constructs, loads, builds, warms up and samples components, each step in its own span."""
 
-    def __init__(self, point: Point, jobs: list[Job], recorder: Recorder, events: Events) -> None:
+    def __init__(
+        self, point: Point, jobs: list[Job], recorder: Recorder, events: Events, folder: Path
+    ) -> None:
         self._point = point
         self._jobs = jobs
         self._recorder = recorder
         self._events = events
+        self._folder = folder
         self.names = list(point.components())
         self.built: list[tuple[str, int, Component]] = []
         self._inspectable: list[tuple[str, int, Inspectable]] = []
@@ -84,8 +96,9 @@ class Builder:
         config.pop("python", None)  # the interpreter that runs this: the supervisor has read it
         with self._recorder.span("import", name, "", worker):
             made = getattr(importlib.import_module(module), attribute)(**config)
+        spans = Spans(self._recorder, name, worker)
         if isinstance(made, SelfTimed):
-            made.watch(Spans(self._recorder, name, worker))
+            made.watch(spans)
         if isinstance(made, Inspectable):
             self._inspectable.append((name, worker, made))
         component = faults.wrap(made, name, worker, self._point.fault)
@@ -93,12 +106,27 @@ class Builder:
         with self._recorder.span("load", name, "", worker):
             component.load()
         after = resident_mib()
+        if isinstance(component, Buildable):
+            with self._recorder.span("build", name, "", worker):
+                component.build()
         with self._recorder.span("warm_up", name, "", worker):
             component.warm_up(self._warm_up_job(name, worker))
+        spans.phase = "sample"
+        self._sample(name, worker, made)
+        spans.phase = "stage"
         self._report_attestation(name, worker, component)
         self._events("memory", component=name, worker=worker, rss_before_mib=before, rss_after_mib=after)
         self.built.append((name, worker, component))
         return component
+
+    def _sample(self, name: str, worker: int, component: Component) -> None:
+        """One of the workers is enough: that all give the same is another question (harness/reference.py)."""
+        frames = self._point.quality.get("frames", 0)
+        if not frames or name not in self._point.quality["optimised"] or worker not in (0, SHARED):
+            return
+        with self._recorder.span("sample", name, "", worker):
+            path = self._folder / "sample" / f"{name}.npz"
+            importlib.import_module(_SAMPLER).take(name, component, self._jobs[0], frames, path)
 
     def _warm_up_job(self, name: str, worker: int) -> Job:
         """The first job with an output of its own: workers warm up at the same time."""
@@ -192,7 +220,7 @@ def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> Non
     events = Events(folder)
     jobs = jobs_of(point, folder)
     recorder = Recorder(folder)
-    build = Builder(point, jobs, recorder, events)
+    build = Builder(point, jobs, recorder, events, folder)
     witness.start(build.report_state)
 
     def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:

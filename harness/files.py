@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.point import Point, flatten
+from harness.point import Point, flatten, without_places
 from harness.validity import sha256
 
 # bytes; what is larger is a network, and the components read back its hash, or a long film
@@ -44,7 +44,7 @@ def changed(point: Point, before: Mapping[str, str], since: float) -> str:
 
 def _named(point: Point) -> list[Path]:
     """What of the point's values is a file or a folder, sorted; Hydra's `_target_` and words are none."""
-    values = {value for _, value in flatten(asdict(point)) if isinstance(value, str)}
+    values = {value for _, value in flatten(without_places(asdict(point))) if isinstance(value, str)}
     paths = {Path(value) for value in values if "/" in value or "." in value}
     portrait = point.workload.get("portrait")
     if portrait:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from harness import pacing
+from harness import judgement, pacing
 from harness.breakdown import (
     gpu_means,
     job_wait_s,
@@ -147,8 +147,13 @@ def load_s(m: Measurement) -> Value:
     return phase_s(m, "load")
 
 
+def build_s(m: Measurement) -> Value:
+    """Time in which at least one component compiled, built engines or captured graphs (union of spans)."""
+    return phase_s(m, "build")
+
+
 def warm_up_s(m: Measurement) -> Value:
-    """Time in which at least one component warmed up or compiled (union of warm_up spans)."""
+    """Time in which at least one component warmed up (union of warm_up spans)."""
     return phase_s(m, "warm_up")
 
 
@@ -248,13 +253,6 @@ def usd_per_1000_clips(m: Measurement) -> Value:
     return None if price is None or wall is None else ratio(1000 * price * wall / 3600, len(m.result.jobs))
 
 
-def valid(m: Measurement) -> Value:
-    """True where every clip passed its checks and what was asked ran; None where it did not finish."""
-    if m.result.outcome is Outcome.OK:
-        return bool(m.result.jobs) and all(job.valid for job in m.result.jobs)
-    return False if m.result.outcome is Outcome.INVALID else None
-
-
 def _metric(compute: Compute, unit: str, better: str = "") -> Metric:
     return Metric(compute.__name__, unit, better, inspect.getdoc(compute) or "", compute)
 
@@ -278,6 +276,7 @@ METRICS: tuple[Metric, ...] = (
     _metric(_only_ok(pacing.first_frame_lead_s), "s"),
     _metric(duration_s, "s", "lower"),
     _metric(load_s, "s", "lower"),
+    _metric(build_s, "s", "lower"),
     _metric(warm_up_s, "s", "lower"),
     _metric(wait_s, "s", "lower"),
     _metric(wait_share, "ratio", "lower"),
@@ -292,6 +291,9 @@ METRICS: tuple[Metric, ...] = (
     _metric(power_w, "W", "lower"),
     _metric(usd_per_media_min, "USD/min", "lower"),
     _metric(usd_per_1000_clips, "USD", "lower"),
-    _metric(valid, ""),
+    _metric(judgement.valid, ""),
+    _metric(judgement.psnr_db, "dB", "higher"),
+    _metric(judgement.ssim, "", "higher"),
+    _metric(judgement.lsd_db, "dB", "lower"),
     _metric(harness_cpu_share, "cores", "lower"),
 )

@@ -23,6 +23,8 @@ class Point:
     timing             "events" (device events, resolved after the job) or "sync" (synchronise after each
                        stage)
     limits             seconds per phase; how long to wait is no part of what is measured, so not of the id
+    quality            frames of the sample, thresholds, and `optimised`: component -> key -> value of the
+                       reference. How a result is judged is no part of the id either
     """
 
     tts: dict[str, Any]
@@ -33,12 +35,13 @@ class Point:
     fault: dict[str, Any]
     timing: str = "events"
     limits: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """12 hex digits over all that decides the numbers; equal configurations have equal ids."""
-        identity = asdict(self)
-        del identity["limits"]
+        identity = without_places(asdict(self))
+        del identity["limits"], identity["quality"]
         text = json.dumps(identity, sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -61,6 +64,15 @@ class Point:
     @classmethod
     def load(cls, path: Path) -> Point:
         return cls(**json.loads(path.read_text()))
+
+
+def without_places(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A point as plain data without the components' `cache`: where built engines lie changes nothing."""
+    parts = {name: point[name] for name in COMPONENTS if name in point}
+    kept = {
+        name: {key: value for key, value in part.items() if key != "cache"} for name, part in parts.items()
+    }
+    return {**point, **kept}
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

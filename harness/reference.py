@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import av
 
 from harness import store
 from harness.difference import difference
-from harness.point import flatten
+from harness.point import flatten, without_places
 from harness.result import JobResult, Outcome, PointResult
 
 # A reference of other code, libraries or hardware is no judge of this one.
@@ -26,11 +26,12 @@ _ALONE = "is the reference"
 
 
 def same_output(point: Mapping[str, Any]) -> str:
-    """What decides an output, as text: all but executor, limits, fault and the number of jobs.
+    """What decides an output, as text: all but executor, limits, quality, fault and the number of jobs.
 
     Threads per worker stand in the components' keys, so they count.
     """
-    rest = {key: value for key, value in point.items() if key not in ("executor", "limits", "fault")}
+    apart = ("executor", "limits", "quality", "fault")
+    rest = {key: value for key, value in without_places(point).items() if key not in apart}
     workload = {key: value for key, value in rest["workload"].items() if key != "jobs"}
     return json.dumps({**rest, "workload": workload}, sort_keys=True)
 
@@ -58,11 +59,11 @@ def references_first(points: Sequence[Mapping[str, Any]], repeats: Sequence[int]
 def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
     """An ok result with its outputs held against those of the run's reference; invalid where they differ.
 
-    An earlier comparison is forgotten first.
+    An earlier comparison is forgotten first, and with it the verdict on quality.
 
     folder  of this measurement;  run  of all of them. The files of both must still be there.
     """
-    result = _uncompared(result)
+    result = _uncompared(unjudged(result))
     if result.outcome is not Outcome.OK or not any(job.output for job in result.jobs):
         return result
     began = time.monotonic()
@@ -73,7 +74,7 @@ def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
     exact = not _on_gpu(result)
     jobs = tuple(_judged(job, theirs.get(job.job), folder, base, exact) for job in result.jobs)
     overhead = result.overhead | {"compare_s": time.monotonic() - began}
-    return _summed_up(replace(result, jobs=jobs, overhead=overhead, reference=_mark(found)), found)
+    return _summed_up(replace(result, jobs=jobs, overhead=overhead, reference=mark(found)), found)
 
 
 def is_outdated(result: PointResult, run: Path) -> bool:
@@ -82,11 +83,16 @@ def is_outdated(result: PointResult, run: Path) -> bool:
         return False
     if result.compared.startswith("not compared") or not result.reference:
         return True
+    return is_anew(result.reference, run)
+
+
+def is_anew(marked: Mapping[str, Any], run: Path) -> bool:
+    """Whether a reference was measured again since it was marked."""
     try:
-        found = store.load_result(store.folder(run, result.reference["id"], result.reference["repeat"]))
-    except store.UnreadableResult:  # or gone: what it was compared with then still holds
+        found = store.load_result(store.folder(run, marked["id"], marked["repeat"]))
+    except store.UnreadableResult:  # or gone: what was compared with it then still holds
         return False
-    return _mark(found) != result.reference
+    return mark(found) != marked
 
 
 def compare_again(reference: PointResult, run: Path) -> list[PointResult]:
@@ -94,7 +100,7 @@ def compare_again(reference: PointResult, run: Path) -> list[PointResult]:
     again: list[PointResult] = []
     if not is_reference(reference.point):
         return again
-    for stored in _stored(run):
+    for stored in store.results(run):
         named = (stored.reference.get("id"), stored.reference.get("repeat"))
         if named == (reference.id, reference.repeat) and is_outdated(stored, run):
             folder = store.folder(run, stored.id, stored.repeat)
@@ -136,13 +142,22 @@ def _uncompared(result: PointResult) -> PointResult:
         job = replace(job, checks=checks)
         jobs.append(replace(job, valid=True, problem="") if wrong else job)
     result = replace(result, compared="", reference={}, jobs=tuple(jobs))
-    if not wrong:
-        return result
-    wall_s = max(job.end_s for job in jobs)
+    return _ok_again(result) if wrong else result
+
+
+def unjudged(result: PointResult) -> PointResult:
+    """The result as it was before its quality was judged."""
+    wrong = result.quality.get("state") == "below"
+    result = replace(result, quality={})
+    return _ok_again(result) if wrong else result
+
+
+def _ok_again(result: PointResult) -> PointResult:
+    wall_s = max(job.end_s for job in result.jobs)
     return replace(result, outcome=Outcome.OK, reason="", worker=-1, job=-1, wall_s=wall_s)
 
 
-def _mark(reference: PointResult) -> dict[str, Any]:
+def mark(reference: PointResult) -> dict[str, Any]:
     """By which to see that it was measured anew."""
     names = ("id", "repeat", "started_at", "started_ns")
     return {name: getattr(reference, name) for name in names}
@@ -155,7 +170,7 @@ def _name(reference: PointResult) -> str:
 def _find(result: PointResult, run: Path) -> tuple[PointResult | None, str]:
     """The first ok repeat of the reference, or why there is nothing to compare with."""
     key, why_not = same_output(result.point), "this run has no sequential point of the same work"
-    for stored in _stored(run):
+    for stored in store.results(run):
         if not is_reference(stored.point) or same_output(stored.point) != key:
             continue
         if (stored.id, stored.repeat) == (result.id, result.repeat):
@@ -166,18 +181,6 @@ def _find(result: PointResult, run: Path) -> tuple[PointResult | None, str]:
         why_not = f"had other {', '.join(other)}" if other else f"ended {stored.outcome}"
         why_not = f"{_name(stored)} {why_not}"
     return None, _ALONE if is_reference(result.point) else f"not compared: {why_not}"
-
-
-def _stored(run: Path) -> Iterator[PointResult]:
-    """By repeat, then by point; what cannot be read is named by the sweep and by the report."""
-    for file in sorted(
-        run.glob("*/*/result.json"), key=lambda file: (len(file.parent.name), file.parent.name)
-    ):
-        if file.parent.name.isdigit():
-            try:
-                yield store.load_result(file.parent)
-            except store.UnreadableResult:
-                continue
 
 
 def _on_gpu(result: PointResult) -> bool:

@@ -8,8 +8,11 @@ from typing import Any
 
 # Every interval that the recorder knows. `mark` is a moment (start = end), its name stands in `stage`;
 # `await` is a stage that only waits: for a clock, or for what its component does, and times, in threads of
-# its own; `attest` is a component reading back what it runs.
-PHASES = ("import", "load", "warm_up", "job", "stage", "wait", "mark", "shutdown", "await", "attest")
+# its own; `attest` is a component reading back what it runs; `sample` a short input run to see its quality.
+PHASES = (
+    "import", "load", "build", "warm_up", "sample",
+    "job", "stage", "wait", "mark", "shutdown", "await", "attest",
+)  # fmt: skip
 
 
 class Outcome(str, Enum):
@@ -114,6 +117,8 @@ class PointResult:
     compared      how the outputs stand to those of the sequential reference, or why they were not compared
     reference     which one that was: id, repeat, started_at, started_ns; {} where nothing was compared
     inputs        path -> SHA-256 of the files that the point names, before it ran; see harness/files.py
+    quality       how near its sample is to that of the same work with nothing optimised; see
+                  harness/quality.py. {} where it was not judged yet
     """
 
     id: str
@@ -140,6 +145,7 @@ class PointResult:
     compared: str = ""
     reference: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ def complaint(value: Any, rule: Mapping[str, Any]) -> str:
 
     rule  one of {choices}, {min, max} (whole numbers only where both are whole), {pattern} with `numbers` (a
           rule for each of its groups), {texts: true, max_characters}, {each: a rule} for every item of a
-          list, with `or_one` a single one will do; for paths {path: true}, {path: file} with `content`
+          list, with `or_one` a single one will do; for paths {folder: true} (there, or to be made), {path:
+          true}, {path: file} with `content`
           (module.function that takes path and rule, and says what is wrong with the file), and {path_or:
           [words]} with `folder_with` (files that the folder must have); each with an optional `hint` and
           `optional: true`
@@ -35,6 +36,8 @@ def complaint(value: Any, rule: Mapping[str, Any]) -> str:
         return inputs.texts_complaint(value, rule["max_characters"])
     if "each" in rule:
         return _each_complaint(value, rule)
+    if "folder" in rule:
+        return _folder_complaint(value)
     return "" if value in rule.get("path_or", ()) else _path_complaint(value, rule)
 
 
@@ -85,6 +88,19 @@ def _each_complaint(value: Any, rule: Mapping[str, Any]) -> str:
     if not value:
         return "must not be empty"
     return next((f"{word(item)} {wrong}" for item in value if (wrong := complaint(item, rule["each"]))), "")
+
+
+def _folder_complaint(value: Any) -> str:
+    try:
+        path = Path("" if "\0" in value else value)
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except (OSError, TypeError, ValueError):  # not a path at all, or longer than one can be
+        return "is no folder; use runs/.cache"
+    if path == Path():  # the current folder, or nothing at all
+        return "is no folder; use runs/.cache"
+    if not there.is_dir():
+        return f"{there} is not a folder" if there != path else "is not a folder"
+    return "" if os.access(there, os.W_OK) else f"{there} may not be written to; see its permissions"
 
 
 def _path_complaint(value: Any, rule: Mapping[str, Any]) -> str:

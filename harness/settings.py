@@ -22,7 +22,7 @@ from harness.point import Point, flatten
 JOBS_PER_WORKER = 4
 
 GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
-_RULES = frozenset(("rules", "impossible", "check"))
+_RULES = frozenset(("rules", "impossible", "check", "optimised"))
 _NOT_MEASURED = _RULES | {"stage_names", "fault_stages", "shared"}
 
 
@@ -84,6 +84,7 @@ def read(config: DictConfig) -> Planned:
         workload=workload,
         fault=data["fault"],
         timing=data["timing"],
+        quality=_quality(data),
     )
     stages = {name: _stage_names(name, data[name]) for name in point.components()}
     _check_fault(point, {name: data[name].get("fault_stages", names) for name, names in stages.items()})
@@ -145,6 +146,13 @@ def check_given(values: Mapping[str, Sequence[Any]]) -> None:
 
 def _measured(group: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in group.items() if key not in _NOT_MEASURED}
+
+
+def _quality(data: Mapping[str, Any]) -> dict[str, Any]:
+    """How the point is judged; `optimised` of the groups that have it."""
+    asked = {key: value for key, value in data["quality"].items() if key != "reference"}
+    optimised = {group: data[group]["optimised"] for group in ("tts", "avatar") if "optimised" in data[group]}
+    return {**asked, "optimised": optimised}
 
 
 def _stage_names(component: str, group: Mapping[str, Any]) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 # History of the format; a change raises SCHEMA and keeps a stored run of the old version in tests/data.
 # 1  2026-11: point.json, result.json, spans.parquet, samples.parquet
 # 2  2026-11: checks of each job's output, `compared` of the point, `ran` in the attestation; 1 lacks them
-SCHEMA = 2
-_READABLE = (1, 2)
+# 3  2026-11: `quality` of the result and of its point, phases `build` and `sample`; 2 lacks them
+SCHEMA = 3
+_READABLE = (1, 2, 3)
 
 
 class UnreadableResult(ValueError):
@@ -72,7 +74,7 @@ def load_result(path: Path) -> PointResult:
         data = json.loads(file.read_text())
         schema = data.pop("schema")
         if schema not in _READABLE:
-            known = " and ".join(map(str, _READABLE))
+            known = f"{', '.join(map(str, _READABLE[:-1]))} and {_READABLE[-1]}"
             raise UnreadableResult(
                 f"{file}: schema {schema}, this version reads {known}; measure the point again"
             )
@@ -102,6 +104,16 @@ def load_readable(run: Path) -> tuple[list[Measurement], list[str]]:
         except UnreadableResult as error:
             damaged.append(str(error))
     return found, damaged
+
+
+def results(run: Path) -> Iterator[PointResult]:
+    """The results of a run alone, by repeat, then by point; what cannot be read is left out: sweep and report
+    name it.
+    """
+    folders = _folders(run) if run.is_dir() else []
+    for path in sorted(folders, key=lambda path: (len(path.name), path.name)):
+        with contextlib.suppress(UnreadableResult):
+            yield load_result(path)
 
 
 def load_run(run: Path) -> list[Measurement]:

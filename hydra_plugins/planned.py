@@ -5,7 +5,8 @@ Hydra accepts plugins only in a package of this name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +16,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from omegaconf import open_dict
 
-from harness import locks, reference, settings, store
+from harness import locks, quality, reference, settings, store
+
+log = logging.getLogger("harness")
 
 
 class PlannedSweeper(BasicSweeper):
     """A grid like Hydra's own; `repeats=N` goes over the whole grid N times, which spreads drift over the
-    points. A sequential point comes before those whose outputs are compared with its own.
+    points. A sequential point comes before those whose outputs are compared with its own, and so does one
+    with nothing optimised before those whose quality is compared with its own; if there is none it is added.
 
     Before anything is written it raises SettingError if a point has a wrong setting or none can run here, and
     store.UnreadableResult if a stored result is damaged; then locks.RunInUse if another harness is there.
@@ -66,10 +70,35 @@ class PlannedSweeper(BasicSweeper):
         for point in planned:
             if not point.force:
                 store.check_readable(point.run, point.point.id, point.repeat)
-        order = reference.references_first(
-            [asdict(one.point) for one in planned], [one.repeat for one in planned]
-        )
+        if self.config.quality.reference:
+            added = self._references(batch, planned)
+            batch = [*added, *batch]
+            planned = [*map(self._read, added), *planned]
+        points, repeats = [asdict(one.point) for one in planned], [one.repeat for one in planned]
+        order = reference.references_first(points, repeats)
+        order.sort(key=lambda index: (repeats[index], quality.is_optimised(points[index])))
         return [batch[index] for index in order], planned[0].run
+
+    def _references(self, batch: Sequence[list[str]], planned: Sequence[settings.Planned]) -> list[list[str]]:
+        """Overrides of what optimised points are compared with and neither the sweep nor the run has."""
+        usable = [not one.not_applicable and one.point.fault["kind"] == "none" for one in planned]
+        points = [asdict(one.point) for one in planned]
+        known = {reference.same_output(point) for point, use in zip(points, usable, strict=True) if use}
+        added = []
+        for overrides, one, point, use in zip(batch, planned, points, usable, strict=True):
+            wanted = reference.same_output(quality.plain(point))
+            if not use or wanted in known:
+                continue
+            known.add(wanted)
+            if quality.is_wanting(one.point, one.run, one.repeat, one.force):
+                made = _reference(overrides, point)
+                added += [] if self._read(made).not_applicable else [made]
+        if added:
+            count = "1 point is" if len(added) == 1 else f"{len(added)} points are"
+            log.info(
+                "quality: %s added to compare the optimised ones with; quality.reference=false: none", count
+            )
+        return added
 
     def _read(self, overrides: list[str]) -> settings.Planned:
         assert self.hydra_context is not None
@@ -78,6 +107,17 @@ class PlannedSweeper(BasicSweeper):
         with open_dict(composed):
             del composed["hydra"]
         return settings.read(composed)
+
+
+def _reference(overrides: Sequence[str], point: Mapping[str, Any]) -> list[str]:
+    """The same jobs one after the other, once, with nothing optimised. By force: what is stored of it, if
+    anything is, was found of no use.
+    """
+    kept = [
+        one for one in overrides if one.partition("=")[0] not in ("repeat", "executor", "executor.workers")
+    ]
+    alone = ["executor=sequential", "executor.workers=1", f"workload.jobs={point['workload']['jobs']}"]
+    return [*kept, *quality.overrides(point), *alone, "force=true"]
 
 
 def _check_overrides(overrides: Sequence[Override]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.metrics import stage_table
 from harness.result import Outcome
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Grid, Section, Text, grid, num, short
+from reports.drawing import apart
 from reports.points import Estimate, PointRows, in_order
+from reports.quality import COLUMNS, is_checked, quality
 from reports.tables import Table
 
 MOST_BARS, MOST_LINES = 12, 8
@@ -69,6 +72,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("request RTF p95", "rtf_request_p95"),
     ("clips/h", "clips_per_h"),
     ("clip, s", "clip_s"),
+    *COLUMNS,
 )
 
 
@@ -87,7 +91,7 @@ def _all_points(table: Table) -> Grid:
 
 def _full_row(point: PointRows, names: list[str]) -> list[str | Cell]:
     gain = point.speedup() if point.numbers("media_s_per_h") else None
-    reason = _reason(point)
+    reason = _reason(point) or (quality(point) if point.ok and not is_checked(point) else "")
     return [
         Cell(point.label, detail=point.id),
         Cell(point.outcome_text(), tone(point)),
@@ -104,11 +108,13 @@ def speedup(table: Table) -> Section | None:
     lines, misses = lines_of(table, PointRows.speedup)
     if not over_workers(lines):
         return None
-    shown = highest(lines)
+    shown, shared = named_apart(highest(lines))
     best = max((y, x, line.label) for line in shown for x, y in zip(line.x, line.y, strict=True))
     alt = f"Speed-up by workers; highest {num(best[0])} with {best[2]} x{best[1]}."
     blocks: list[Block] = [
-        Figure(figures.lines("speedup", alt, shown, ("workers", "speed-up"), misses, ideal=True), alt),
+        Figure(
+            figures.lines("speedup", alt, shown, ("workers", "speed-up"), misses, ideal=True), alt, shared
+        ),
         Text(
             "Media seconds per hour over those of the baseline with the same other settings: sequential "
             "where measured, else the same executor with 1 worker. Crosses: points that did not end ok.",
@@ -157,6 +163,12 @@ def highest(lines: Sequence[figures.Line]) -> list[figures.Line]:
     return [line for line in lines if line in kept]
 
 
+def named_apart(lines: Sequence[figures.Line]) -> tuple[list[figures.Line], str]:
+    """The lines without the part of their labels that all share, and that part in words."""
+    names, shared = apart([line.label for line in lines])
+    return [replace(line, label=name) for line, name in zip(lines, names, strict=True)], shared
+
+
 def stages(table: Table) -> Section | None:
     """Busy time per media second and stage; waits apart."""
     points = [point for point in table.ok if stage_table(point.first)][:MOST_BARS]
@@ -168,16 +180,17 @@ def stages(table: Table) -> Section | None:
     waits = [_waiting(point, tables[point.id]) for point in points]
     most = (f"{point.label} mostly {point.rows[0].values['bottleneck']}" for point in points[:4])
     alt = f"Busy time per second of media and stage: {'; '.join(most)}."
-    drawn = figures.bars(
-        "stages", alt, [p.label for p in points], parts | {"waiting": waits}, "busy s per media s", "waiting"
-    )
+    rows, shared = apart([point.label for point in points])
+    drawn = figures.bars("stages", alt, rows, parts | {"waiting": waits}, "busy s per media s", "waiting")
     note = (
         "Device time where it was taken, else host time. Bars of several workers add up, so they may exceed "
         "the aggregate RTF. Waiting for a shared component is hatched and not in the sum."
     )
     if len(points) < len(table.ok):
         note += f" The {len(points)} fastest of {len(table.ok)} ok points."
-    return Section("stages", "Stages", (Figure(drawn, alt), Text(note, "note"), _stage_grid(points[0])))
+    return Section(
+        "stages", "Stages", (Figure(drawn, alt, shared), Text(note, "note"), _stage_grid(points[0]))
+    )
 
 
 def _waiting(point: PointRows, rows: Stages) -> float:

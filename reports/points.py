@@ -10,11 +10,11 @@ from statistics import fmean, median, stdev
 from typing import Any
 
 from harness.metrics import METRICS, Value
-from harness.point import flatten
+from harness.point import flatten, without_places
 from harness.result import Measurement, Outcome
 
 # What is asked of a point besides its axes, or is its own column already.
-_NO_AXIS = ("limits", "rules", "impossible")
+_NO_AXIS = ("limits", "quality", "rules", "impossible", "cache")
 EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; the last serves for more.
 _T_TEXT = """
@@ -180,14 +180,15 @@ def _with_baseline(point: PointRows, points: Sequence[PointRows]) -> PointRows:
 
 
 def same_work(m: Measurement) -> str:
-    """What must be equal for a speed-up to mean anything: all but executor, limits and the number of jobs."""
-    rest = {key: value for key, value in m.result.point.items() if key not in ("executor", "limits")}
+    """What must be equal for a speed-up to mean anything: not executor, limits, quality, number of jobs."""
+    point = without_places(m.result.point)
+    rest = {key: value for key, value in point.items() if key not in ("executor", "limits", "quality")}
     workload = {key: value for key, value in rest.get("workload", {}).items() if key != "jobs"}
     return json.dumps({**rest, "workload": workload}, sort_keys=True)
 
 
 def flat_point(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys to plain values; executor's name and workers, limits and rules left out, lists as JSON."""
+    """Dotted keys to plain values, lists as JSON; without the executor, limits, quality and rules."""
     flat: dict[str, Any] = {}
     for key, value in flatten(point):
         parts = key.split(".")
@@ -202,10 +203,16 @@ def flat_point(point: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _last(key: str) -> str:
+    """`avatar.steps` -> steps; of a stage's own setting both words: stage_backend.warp."""
+    _, _, rest = key.partition(".")
+    return rest if rest.startswith("stage_") else key.rpartition(".")[2]
+
+
 def axes_of(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What takes more than one value over the points: dotted key -> column name.
 
-    The name is the last component where no other axis ends alike; a fault's keys stay whole. Keys that end
+    The name is the last word where no other axis ends alike; a fault's keys stay whole. Keys that end
     alike and always move together (tts.device and avatar.device, both from `device`) are one axis.
     """
     flats = [flat_point(point) for point in points]
@@ -216,8 +223,8 @@ def axes_of(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     varied = {key: values for key, values in columns.items() if len(set(values.values())) > 1}
     names: dict[str, str] = {}
     for key, values in varied.items():
-        last = key.rpartition(".")[2]
-        alike = [other for other in varied if other.rpartition(".")[2] == last]
+        last = _last(key)
+        alike = [other for other in varied if _last(other) == last]
         if key.startswith("fault.") or any(varied[other] != values for other in alike):
             names[key] = key
         elif key == alike[0]:

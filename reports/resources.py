@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.metrics import METRICS
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Section, grid, num, short
-from reports.performance import MOST_BARS, highest, lines_of, over_workers, tone
+from reports.drawing import apart
+from reports.performance import MOST_BARS, highest, lines_of, named_apart, over_workers, tone
 from reports.points import Estimate, PointRows, in_order
 from reports.tables import Table
 
@@ -35,12 +36,12 @@ def _memory_figure(table: Table, metric: str, word: str) -> Figure | None:
     def peak(point: PointRows) -> Estimate | None:
         return point.estimate(metric)
 
-    lines = highest(lines_of(table, peak)[0])
+    lines, shared = named_apart(highest(lines_of(table, peak)[0]))
     if not over_workers(lines):
         return None
     most = max((y, x, line.label) for line in lines for x, y in zip(line.x, line.y, strict=True))
     alt = f"Peak {word} by workers; most {num(most[0])} MiB with {most[2]} x{most[1]}."
-    return Figure(figures.lines(metric, alt, lines, ("workers", f"peak {word}, MiB")), alt)
+    return Figure(figures.lines(metric, alt, lines, ("workers", f"peak {word}, MiB")), alt, shared)
 
 
 def _head(name: str) -> str:
@@ -73,7 +74,8 @@ def first_output(table: Table) -> Section | None:
     words = {"first audio": "ttfa_s", "first frame": "ttff_s"}
     parts = {word: [point.number(name) for point in drawn] for word, name in words.items()}
     alt = f"Time to first audio and frame; soonest frame {num(soonest.number('ttff_s'))} s, {soonest.label}."
-    svg = figures.groups("first", alt, [p.label for p in drawn], parts, "s after the job's start")
+    names, shared = apart([point.label for point in drawn])
+    svg = figures.groups("first", alt, names, parts, "s after the job's start")
     rows: list[list[str | Cell]] = [
         [p.label, *(short(p.estimate(n)) for n in ("ttfa_s", "ttff_s", "wait_share"))] for p in points
     ]
@@ -81,20 +83,20 @@ def first_output(table: Table) -> Section | None:
     return Section(
         "first-output",
         "Time to first audio and frame",
-        (Figure(svg, alt), grid(heads, rows, "Medians over jobs, soonest first.")),
+        (Figure(svg, alt, shared), grid(heads, rows, "Medians over jobs, soonest first.")),
     )
 
 
 def start_up(table: Table) -> Section | None:
     """Loads and warm-ups, which no other figure contains, and what measuring cost."""
-    names = ["duration_s", "load_s", "warm_up_s", "cpu_s", "cpu_share", "gpu_util_pct", "power_w"]
+    names = ["duration_s", "load_s", "build_s", "warm_up_s", "cpu_s", "cpu_share", "gpu_util_pct", "power_w"]
     names.append("harness_cpu_share")
     shown = [name for name in names if any(point.numbers(name) for point in table.points)]
     heads = "|".join(["point", *(_head(name) for name in shown)])
     rows: list[list[str | Cell]] = [
         [point.label, *(short(point.estimate(name)) for name in shown)] for point in in_order(table.points)
     ]
-    caption = "Durations of the whole point, its loads and warm-ups: not part of any figure above."
+    caption = "Durations of the whole point, its loads, builds and warm-ups: not part of any figure above."
     return Section("start-up", "Start-up and load on the machine", (grid(heads, rows, caption),))
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from harness.metrics import METRICS
 from reports.blocks import Cell, Section, Text, grid
+from reports.effects import effects
 from reports.evidence import environment, incidents, ran
 from reports.outputs import outputs
 from reports.performance import matrix, speedup, stages
+from reports.quality import tradeoff
 from reports.resources import cost, first_output, memory, start_up
+from reports.roofline import roofline
 from reports.streaming import streaming
 from reports.tables import Table
 from reports.verdict import not_measured, verdict
@@ -24,6 +27,13 @@ _WORDS = (
     ("attested", "read back from the loaded models, sessions and encoders, not from the settings"),
     ("speed-up, efficiency", "throughput over that of the baseline; efficiency is speed-up per worker"),
     ("interval", "where the mean of repeats lies with 95 % confidence (Student's t); one run has none"),
+    ("main effect", "a level's RTF over that of the first level, geometric mean over the other settings"),
+    (
+        "interaction",
+        "the effect of one setting depends on another: a ratio of two ratios, 1 where it does not",
+    ),
+    ("quality", "a short fixed input's frames and sound against those of eager fp32 with the same seed"),
+    ("roofline", "the least time for the operations or the bytes of a stage at the GPU's peaks"),
     ("busy, wait", "busy is a stage's own work; wait is standing in line for a shared component or a worker"),
 )
 _OUTCOMES = (
@@ -47,7 +57,10 @@ def glossary(table: Table) -> Section:
         [[metric.name, metric.unit, metric.better, " ".join(metric.doc.split())] for metric in METRICS],
         "Figures",
     )
-    note = Text("Figures are measured, never projected. A dash means: not measured.", "note")
+    note = Text(
+        "Figures are measured; a row that is projected says so in its first word. A dash: not measured.",
+        "note",
+    )
     return Section("reading", "How to read this page", (words, outcomes, metrics, note))
 
 
@@ -56,6 +69,9 @@ SECTIONS: tuple[Callable[[Table], Section | None], ...] = (
     matrix,
     speedup,
     stages,
+    effects,
+    tradeoff,
+    roofline,
     first_output,
     streaming,
     memory,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.result import Span
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Section, Text, grid, num, short
+from reports.drawing import PIXEL
 from reports.points import PointRows
 from reports.tables import Table
 
@@ -59,7 +60,7 @@ def _timeline(point: PointRows, index: int) -> Figure | None:
     start = next((span.start_ns for span in spans if span.phase == "job"), None)
     if start is None:
         return None
-    pixel_s = figures.PIXEL * max(span.end_ns - start for span in spans) / 1e9
+    pixel_s = PIXEL * max(span.end_ns - start for span in spans) / 1e9
     lanes = {stage: _intervals(of, start, pixel_s) for stage, of in _by_stage(spans).items()}
     ticks = {words: _moments(spans, kind, start) for kind, words in _PIECES.items()}
     if not lanes or not ticks["frames"]:

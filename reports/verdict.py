@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from harness.metrics import jobs_needed, median_interval, request_rtfs
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
+from reports.effects import headline
 from reports.outputs import clips_uncompared, equality, uncompared
 from reports.points import EXECUTORS, PointRows
+from reports.quality import is_checked, quality
+from reports.roofline import gap as roofline_gap
 from reports.tables import Table, attested, counts
 
 _NOT_COMPARED = "none was compared with that of a sequential run"
@@ -19,9 +22,11 @@ def verdict(table: Table) -> Section:
     blocks: list[Block] = [Text(_lead(table), "lead" if table.ok else "bad")]
     if table.ok:
         blocks += [
+            *_holds(table),
             _below_one(table, "rtf_request_p50", "Request RTF below 1 (one viewer's wait, median over jobs)"),
             _below_one(table, "rtf_aggregate", "Aggregate RTF below 1 (the whole machine keeps up)"),
             _gain(table),
+            *_main_effects(table),
             _validity(table),
         ]
     blocks.append(_failures(table))
@@ -37,10 +42,33 @@ def _lead(table: Table) -> str:
     best = table.ok[0]
     rtf, request = best.estimate("rtf_aggregate"), num(best.number("rtf_request_p50"))
     clip = num(best.number("clip_s"))
+    words = quality(best)
     return (
         f"Fastest ok configuration: {best.label}, aggregate RTF {spread(rtf)}, "
-        f"{num(best.number('clips_per_h'))} clips of {clip} s per hour, request RTF {request} ({conditions})."
+        f"{num(best.number('clips_per_h'))} clips of {clip} s per hour, request RTF {request}"
+        f"{f'; {words}' if words else ''} ({conditions})."
     )
+
+
+def _holds(table: Table) -> list[Block]:
+    """Where the fastest point's quality was not checked: the fastest of which it was."""
+    if is_checked(table.ok[0]):
+        return []
+    held = next((point for point in table.ok if is_checked(point)), None)
+    if held is None:
+        return []
+    words = quality(held).removeprefix("quality holds: ") or "nothing in it is optimised"
+    reached = spread(held.estimate("rtf_aggregate"))
+    return [Text(f"Fastest whose quality holds: {held.label}, aggregate RTF {reached}; {words}.", "warn")]
+
+
+def _unchecked(point: PointRows) -> str:
+    return "" if is_checked(point) else "; quality not checked"
+
+
+def _main_effects(table: Table) -> list[Block]:
+    sentence = headline(table)
+    return [Text(sentence)] if sentence else []
 
 
 def _conditions(points: Sequence[PointRows]) -> str:
@@ -96,6 +124,7 @@ def _below_one(table: Table, metric: str, question: str) -> Text:
     clear = estimate is None or estimate.high is None or estimate.high < 1
     doubt = "" if clear else " The interval reaches 1, so repeats may end above it."
     within = _over_jobs(first) if metric == "rtf_request_p50" else ""
+    within += _unchecked(first)
     return Text(
         f"{question}: yes, by {len(below)} of {len(measured)} ok configurations; with the fewest workers by "
         f"{first.label}: {spread(estimate)}{within}.{doubt}",
@@ -123,7 +152,7 @@ def _gain(table: Table) -> Text:
     name = base.label if base else ""
     return Text(
         f"Largest speed-up over {name}: {spread(gain, 'x')} by {point.label}, efficiency "
-        f"{num(gain.value / point.workers)} per worker.",
+        f"{num(gain.value / point.workers)} per worker{_unchecked(point)}.",
         "good" if gain.value > 1 else "bad",
     )
 
@@ -235,6 +264,14 @@ def _gap_outputs(table: Table) -> str:
     return f"Outputs, some or all, without a sequential reference: {'; '.join(alone[:3])}{more}."
 
 
+def _gap_quality(table: Table) -> str:
+    unchecked = [point.label for point in table.ok if not is_checked(point)]
+    if not unchecked:
+        return ""
+    more = f" and {len(unchecked) - 3} more" if len(unchecked) > 3 else ""
+    return f"Quality against eager fp32, not checked: {'; '.join(unchecked[:3])}{more}."
+
+
 def _gap_figures(table: Table) -> str:
     names = {"peak_vram_mib": "GPU memory", "ttfa_s": "time to first audio", "ttff_s": "time to first frame"}
     names |= {"usd_per_media_min": "cost (no price per hour given)", "power_w": "power"}
@@ -253,5 +290,7 @@ _GAPS: tuple[Callable[[Table], str], ...] = (
     _gap_axes,
     _gap_baseline,
     _gap_outputs,
+    _gap_quality,
+    roofline_gap,
     _gap_figures,
 )

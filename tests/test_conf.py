@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from engines import contract
 from harness import settings
 from harness.deadlines import LIMIT_OF
+from harness.quality import is_optimised
 from harness.result import PHASES
 from tests.harness.conf import CONF, composed, options
 from tests.harness.points import ROOT
@@ -38,6 +40,8 @@ def loaded(path: Path) -> dict[str, Any]:
 
 # Options that need a path which only their user knows, and what they say without it.
 NEEDS = {("avatar", "ditto_upstream"): r"avatar\.root=null: .*; use avatar\.root=/path/to/"}
+NEEDS_GPU = {("avatar", "ditto_fast")}
+MOST_COMBINATIONS = 12
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -47,7 +51,8 @@ def test_every_option_makes_a_point(group: str, option: str) -> None:
             settings.read(composed(f"{group}={option}"))
         return
     plan = settings.read(composed(f"{group}={option}"))
-    assert plan.not_applicable == ""
+    assert ("it needs a GPU" in plan.not_applicable) == ((group, option) in NEEDS_GPU), plan.not_applicable
+    assert plan.not_applicable == "" or (group, option) in NEEDS_GPU
     assert plan.point.num_jobs == max(4 * plan.point.workers, len(plan.point.workload["texts"]))
 
 
@@ -63,9 +68,19 @@ def test_every_point_of_every_sweep_keeps_the_rules(sweep: str) -> None:
         else [axis.input_line]
         for axis in OverridesParser.create().parse_overrides(params)
     ]
-    plans = [settings.read(composed(f"+sweep={sweep}", *values)) for values in itertools.product(*axes)]
+    plans = [settings.read(composed(f"+sweep={sweep}", *values)) for values in combinations(axes)]
     settings.check_sweep(plans)
     assert len({plan.point.id for plan in plans}) == len(plans) > 1
+
+
+def combinations(axes: list[list[str]]) -> list[tuple[str, ...]]:
+    """All; of many the first values, the last, and each value of each axis with the others' first."""
+    every = list(itertools.product(*axes))
+    if len(every) <= MOST_COMBINATIONS:
+        return every
+    first = every[0]
+    single = [(*first[:at], value, *first[at + 1 :]) for at, axis in enumerate(axes) for value in axis[1:]]
+    return [first, *single, every[-1]]
 
 
 def test_the_sweep_over_workers_has_the_same_jobs_at_every_point() -> None:
@@ -82,18 +97,21 @@ def test_every_file_opens_with_what_it_is(path: Path) -> None:
 def test_every_key_is_explained_or_obvious(path: Path) -> None:
     text = re.sub(r"^defaults: \[.*\]$", "", path.read_text(), flags=re.MULTILINE)
     top = re.split(r"^(?:rules|check|impossible|hydra|defaults):", text, flags=re.MULTILINE)[0]
+    above = ""
     for line in top.splitlines():
+        above = line if line[:1].isalpha() else above
+        explained_above = line.endswith(": null") and "#" in above  # like the one under which it stands
         key = re.match(r"\s*([a-z_]+):", line)
         inside_a_mapping = line.startswith("  ") and "{" in line
         if key and key.group(1) not in OBVIOUS and not inside_a_mapping and path.parent.name != "sweeper":
             nested = re.fullmatch(r"[a-z_]+:\s*", line)  # its keys are explained one by one
-            assert "#" in line or nested, f"{path.name}: {line}"
+            assert "#" in line or nested or explained_above, f"{path.name}: {line}"
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_rule_is_about_a_key_of_its_file_and_allows_the_default(group: str, option: str) -> None:
     data = loaded(CONF / group / f"{option}.yaml")
-    assert set(data.get("rules", {})) <= set(data)
+    assert {key.partition(".")[0] for key in data.get("rules", {})} <= set(data)
     for combination in data.get("impossible", ()):
         own = {key for key in combination if "." not in key}
         assert own - {"because"} <= set(data)
@@ -110,6 +128,14 @@ def test_every_default_of_a_group_is_a_file() -> None:
                 assert group.startswith("override hydra/") or (CONF / group / f"{option}.yaml").is_file()
 
 
+@pytest.mark.parametrize("option", ["avatar=ditto", "tts=xtts"])
+def test_what_is_optimised_are_keys_of_the_component_and_its_defaults_are_the_reference(option: str) -> None:
+    data = OmegaConf.to_container(composed(option), resolve=True)[option.partition("=")[0]]
+    assert set(data["optimised"]) <= set(data)
+    assert {"backend", "precision"} <= set(data["optimised"])
+    assert not is_optimised(asdict(settings.read(composed(option)).point))
+
+
 @pytest.mark.parametrize("option", options("executor"))
 def test_every_executor_is_a_module_of_its_name(option: str) -> None:
     assert loaded(CONF / "executor" / f"{option}.yaml")["name"] == option
@@ -120,7 +146,7 @@ def test_every_executor_is_a_module_of_its_name(option: str) -> None:
     ("group", "option"), [pair for pair in OPTIONS if pair[0] in ("tts", "avatar", "asr")]
 )
 def test_every_component_names_a_module_that_exists(group: str, option: str) -> None:
-    target = loaded(CONF / group / f"{option}.yaml").get("_target_")
+    target = composed(f"{group}={option}")[group].get("_target_")
     if target is None:
         assert (group, option) == ("asr", "none")
         return

@@ -22,7 +22,7 @@ IN_THE_CHILD = {
 ENGINE_TO_BREAK = "engines.faults"  # the fault that needs torch imports it where it strikes
 READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict", "attestation"}
 MAX_LINES, MAX_FUNCTION_LINES, MAX_DEPTH = 300, 40, 7
-MAX_DEPTH_OF_REPORTS = 10  # they stand on the harness's metrics: four levels of those, six of their own
+MAX_DEPTH_OF_REPORTS = 11  # they stand on the harness's metrics: four levels of those, six of their own
 
 
 def name_of(path: Path) -> str:

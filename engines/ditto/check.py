@@ -9,6 +9,7 @@ from typing import Any
 
 from engines.checkpoint_file import file_complaint, pth_complaint
 from engines.contract import NotApplicable
+from engines.ditto import plans
 from engines.ditto.cfg import NO_CFG, Cfg, disagreements, read
 from engines.ditto.checkpoint_layout import CHECKPOINT_FILES, LEAST_BYTES
 from engines.ditto.face_files import face_files
@@ -17,6 +18,17 @@ from engines.ditto.settings import Settings
 from engines.ditto.stored_crop import check_portrait
 
 _MOST_WORDS = 2000  # characters that somebody may want to paste
+# In place of keys that can make a point not applicable.
+_RUNS_ANYWHERE: dict[str, Any] = {
+    "device": "cuda",
+    "mode": "offline",
+    "backend": "eager",
+    "precision": "fp32",
+    "stage_backend": plans.unset(),
+    "stage_precision": plans.unset(),
+    "fused": False,
+    "x264_threading": "slices",
+}
 _COPY_AGAIN = "copy it again from the released checkpoints"
 
 
@@ -33,7 +45,9 @@ def check(data: Mapping[str, Any]) -> str:
     except NotApplicable as reason:
         not_applicable = str(reason)
         # what depends on the device says nothing about the files, and the other way round
-        settings = Settings(**keys | {"device": "cuda", "mode": "offline"})
+        settings = Settings(**keys | _RUNS_ANYWHERE)
+    executor = data["executor"]
+    not_applicable = not_applicable or plans.tf32_obstacle(settings, executor["name"], executor["workers"])
     width, height = map(int, data["workload"]["resolution"].split("x"))
     check_resolution(width, height, settings.max_size)
     _check_weights(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.ditto.compose import Array, Landing, land
+from engines.ditto.transfer import Arriving
 
 
 class DevicePutBack:
@@ -36,52 +39,65 @@ class DevicePutBack:
         planes = np.ascontiguousarray(landing.background.transpose(2, 0, 1))
         self._background = torch.from_numpy(planes).to(self.device)
 
-    @torch.inference_mode()
     def __call__(self, render: Tensor) -> NDArray[np.uint8]:
-        """The frame (H, W, 3) uint8, on the host, with a render (3, S, S) float32 in [0, 255] put back.
+        """The frame (H, W, 3) uint8, on the host, with a render (3, S, S) put back; see launch. Waits."""
+        return next(self.launch(render[None]).frames())
 
-        The render lies on the device; the work goes to the current stream and is waited for.
+    @torch.inference_mode()
+    def launch(self, renders: Tensor) -> Landed:
+        """Put renders (n, 3, S, S) float32 in [0, 255] back, one to a frame, without waiting for it.
+
+        The renders lie on the device; blending and copying are queued on the current stream.
         Raises ValueError for another shape, type or device.
         """
-        self._check(render)
-        if min(self._size) == 0:
-            return self._frame.copy()
-        pixels = self._blend(render)
-        if self.device.type == "cpu":
-            result = self._frame.copy()
-            result[self._box] = pixels.numpy()
-            return result
-        # Pinned memory comes from torch's own pool: after the first frames that is a look-up, and the pool
-        # gives a buffer out again only when its copy is over, whichever thread asks.
-        host = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)
-        host.copy_(pixels, non_blocking=True)
-        # A blocking event sleeps; others spin, and take a CPU from the encoder while the decoder works.
-        arrived = torch.cuda.Event(blocking=True)
-        arrived.record(torch.cuda.current_stream(self.device))
-        result = self._frame.copy()  # while the face is on its way
-        arrived.synchronize()
-        result[self._box] = host.numpy()
-        return result
+        self._check(renders)
+        pixels = None if min(self._size) == 0 else Arriving(self._blend(renders))
+        return Landed(self._frame, self._box, pixels, len(renders))
 
-    def _blend(self, render: Tensor) -> Tensor:
-        """The face's box (h, w, 3) uint8, on the device."""
-        face = functional.grid_sample(
-            render[None], self._grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )[0]
-        blended = torch.addcmul(self._background, face, self._weight)
+    def _blend(self, renders: Tensor) -> Tensor:
+        """The face's boxes (n, h, w, 3) uint8, on the device."""
+        grid = self._grid.expand(len(renders), -1, -1, -1)
+        faces = functional.grid_sample(
+            renders, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
+        blended = torch.addcmul(self._background, faces, self._weight)
         width, height = self._size
-        pixels = torch.empty((height, width, 3), dtype=torch.uint8, device=self.device)
-        pixels.copy_(blended.permute(1, 2, 0))  # truncates and interleaves in one pass
+        pixels = torch.empty((len(renders), height, width, 3), dtype=torch.uint8, device=self.device)
+        pixels.copy_(blended.permute(0, 2, 3, 1))  # truncates and interleaves in one pass
         return pixels
 
-    def _check(self, render: Tensor) -> None:
-        shape = (3, self._side, self._side)
-        given = (tuple(render.shape), render.dtype, render.device.type)
+    def _check(self, renders: Tensor) -> None:
+        shape = (len(renders), 3, self._side, self._side)
+        given = (tuple(renders.shape), renders.dtype, renders.device.type)
         if given != (shape, torch.float32, self.device.type):
             raise ValueError(
-                f"put-back: a render {given[0]} {given[1]} on {given[2]}; "
+                f"put-back: renders {given[0]} {given[1]} on {given[2]}; "
                 f"it takes {shape} torch.float32 on {self.device.type}"
             )
+
+
+class Landed:
+    """Faces on their way to the host, where the rest of their frames waits.
+
+    pixels  (n, h, w, 3) uint8 of the box, or None where the faces miss the frame
+    """
+
+    def __init__(
+        self,
+        frame: NDArray[np.uint8],
+        box: tuple[slice, slice],
+        pixels: Arriving | None,
+        count: int,
+    ) -> None:
+        self._frame, self._box, self._pixels, self._count = frame, box, pixels, count
+
+    def frames(self) -> Iterator[NDArray[np.uint8]]:
+        """The frames (H, W, 3) uint8, each memory of its own. Waits for the device before the first."""
+        for number in range(self._count):
+            result = self._frame.copy()  # while the face is on its way
+            if self._pixels is not None:
+                result[self._box] = self._pixels.wait()[number]
+            yield result
 
 
 def _sampling_grid(landing: Landing, side: int) -> Tensor:

@@ -54,20 +54,27 @@ class Encoder:
         """FFmpeg's name of it."""
         return _CODECS[self.name]
 
-    def options(self, preset: str = "medium", threads: int = 1, streaming: bool = False) -> dict[str, str]:
+    def options(
+        self, preset: str = "medium", threads: int = 1, threading: str = "slices", *, streaming: bool = False
+    ) -> dict[str, str]:
         """Settings as FFmpeg takes them.
 
         preset, threads  of x264; NVENC has its own presets and uses no threads
+        threading        of x264: slices of each frame, or whole frames, a thread each
         streaming        every frame comes out as it goes in: no look-ahead, no frames that need later ones
         """
         if self.name == "nvenc":
             return _nvenc_options(streaming)
         options = {"crf": str(CRF), "preset": preset, "threads": str(threads), "x264-params": X264_PARAMS}
+        if threading == "frames":  # PyAV asks for slices where nobody does
+            options["thread_type"] = "frame"
         if streaming:
             options |= {"tune": "zerolatency", "x264-params": f"{X264_PARAMS}:keyint={STREAM_KEYFRAMES}"}
         return options
 
-    def attest(self, preset: str = "medium", threads: int = 1, streaming: bool = False) -> dict[str, Any]:
+    def attest(
+        self, preset: str = "medium", threads: int = 1, threading: str = "slices", *, streaming: bool = False
+    ) -> dict[str, Any]:
         """Plain JSON data: the encoder, its library's version, its settings and the reason of the choice."""
         version = ".".join(map(str, av.library_versions["libavcodec"]))
         return {
@@ -76,7 +83,7 @@ class Encoder:
             "why": self.why,
             "codec": self.codec,
             "library": f"libavcodec {version}",
-            "options": self.options(preset, threads, streaming),
+            "options": self.options(preset, threads, threading, streaming=streaming),
         }
 
 

@@ -29,7 +29,7 @@ HOP = PRESENT * SAMPLES_PER_FRAME
 FEATURE_DIM = 1024
 
 Encoder = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(6480,) samples at 16 kHz -> (20, 1024) rows at 50 Hz."""
+"""(n, 6480) samples at 16 kHz -> (n, 20, 1024) rows at 50 Hz, n windows at once."""
 
 
 def resample(audio: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
@@ -56,19 +56,19 @@ def num_frames(samples_16k: int) -> int:
     return math.ceil(samples_16k / SAMPLE_RATE * FPS)
 
 
-def encode_chunk(chunk: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
-    """Features of the 5 present frames of one window.
+def encode_chunks(chunks: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
+    """Features of the 5 present frames of each window.
 
-    chunk    (6480,)   samples at 16 kHz
-    Returns  (5, 1024) mean of the two 50 Hz rows of each video frame.
+    chunks   (n, 6480)    samples at 16 kHz
+    Returns  (n, 5, 1024) mean of the two 50 Hz rows of each video frame.
     """
-    rows = encoder(chunk)
-    present = rows[-2 * (PRESENT + FUTURE) : -2 * FUTURE]
-    return np.asarray(present.reshape(PRESENT, 2, -1).mean(axis=1), np.float32)
+    rows = encoder(chunks)
+    present = rows[:, -2 * (PRESENT + FUTURE) : -2 * FUTURE]
+    return np.asarray(present.reshape(len(chunks), PRESENT, 2, -1).mean(axis=2), np.float32)
 
 
-def encode(audio: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
-    """Features of a whole clip, offline: ceil(frames / 5) encoder calls.
+def encode(audio: NDArray[np.float32], encoder: Encoder, batch: int = 1) -> NDArray[np.float32]:
+    """Features of a whole clip, offline: ceil(frames / 5) windows, `batch` of them a call, the last fewer.
 
     audio    (n,) samples at 16 kHz
     Returns  (num_frames(n), 1024)
@@ -78,8 +78,11 @@ def encode(audio: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float32]:
     padded = np.concatenate([np.zeros(front, np.float32), audio, np.zeros(WINDOW, np.float32)])
     # Upstream's float expression again: beyond a minute some windows start one sample early.
     starts = [int(index * 0.04 * SAMPLE_RATE) for index in range(0, frames, PRESENT)]
-    chunks = [encode_chunk(padded[start : start + WINDOW], encoder) for start in starts]
-    return np.concatenate(chunks)[:frames]
+    rows = [
+        encode_chunks(np.stack([padded[at : at + WINDOW] for at in starts[first : first + batch]]), encoder)
+        for first in range(0, len(starts), batch)
+    ]
+    return np.concatenate(rows).reshape(-1, FEATURE_DIM)[:frames]
 
 
 def cut_to_clip(rows: NDArray[np.float32], samples_16k: int) -> NDArray[np.float32]:
@@ -131,34 +134,39 @@ class Resampler:
 
 
 class Chunks:
-    """Features while the sound comes: 5 rows for every 3200 samples at 16 kHz, one encoder call each.
+    """Features while the sound comes: 5 rows for every 3200 samples at 16 kHz.
 
     The first chunk sees zeros for the 3 frames before the sound, and chunks go on until one begins behind
     the last sample, so there are 3 to 7 rows more than frames. A full chunk has heard 1360 samples more than
     its own.
+    batch  of those that are whole by now, so many are encoded in a call: none waits for another
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, batch: int = 1) -> None:
         self._encoder = encoder
+        self._batch = batch
         self._samples = np.zeros(PAST * SAMPLES_PER_FRAME, np.float32)
 
     def feed(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Rows (5, 1024) of each chunk that is whole by now."""
         self._samples = np.concatenate([self._samples, samples])
-        while len(self._samples) >= WINDOW:
-            yield self._next()
+        yield from self._encoded(max(0, (len(self._samples) - WINDOW) // HOP + 1))
 
     def finish(self) -> Iterator[NDArray[np.float32]]:
         """Rows of the chunks that reach beyond the sound, which zeros continue."""
-        while len(self._samples):
-            yield self._next()
+        yield from self._encoded(-(-len(self._samples) // HOP))
+
+    def _encoded(self, chunks: int) -> Iterator[NDArray[np.float32]]:
+        for first in range(0, chunks, self._batch):
+            now = [self._next() for _ in range(min(self._batch, chunks - first))]
+            yield from encode_chunks(np.stack(now), self._encoder)
 
     def _next(self) -> NDArray[np.float32]:
         chunk = self._samples[:WINDOW]
         self._samples = self._samples[HOP:]
-        return encode_chunk(np.pad(chunk, (0, WINDOW - len(chunk))), self._encoder)
+        return np.pad(chunk, (0, WINDOW - len(chunk)))
 
 
-def silence(frames: int, encoder: Encoder) -> NDArray[np.float32]:
+def silence(frames: int, encoder: Encoder, batch: int = 1) -> NDArray[np.float32]:
     """Features (frames, 1024) of silence, as `encode` hears it: what comes before an online clip."""
-    return encode(np.zeros(frames * SAMPLES_PER_FRAME, np.float32), encoder)[:frames]
+    return encode(np.zeros(frames * SAMPLES_PER_FRAME, np.float32), encoder, batch)[:frames]

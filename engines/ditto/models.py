@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engines.backends.cache import Cache
+from engines.backends.prepared import Prepared
 from engines.checkpoint import sha256
 from engines.contract import NotApplicable
 from engines.ditto.cfg import NO_CFG, read
 from engines.ditto.checkpoint_layout import CHECKPOINT_FILES
-from engines.ditto.diffusion import draw_noise, sample, step_table
+from engines.ditto.diffusion import draw_noise, step_table
 from engines.ditto.fusion import MOTION_DIM, Info
 from engines.ditto.hubert_onnx import OnnxHubert
 from engines.ditto.networks import build
-from engines.ditto.networks.lmdm import ContextEncoder, GuidedStep
+from engines.ditto.networks.motion import MotionInfo
+from engines.ditto.plans import plans
+from engines.ditto.preparing import NETWORKS_OF, Stepwise, call_shapes, example, modules, prepare
 from engines.ditto.settings import Settings
+from engines.ditto.transfer import upload
 from engines.ditto.weights import load_checkpoint, random_weights
 
 Array = NDArray[np.float32]
-
-# Upstream's autocast covers these; motion diffusion, stitching and HuBERT stay in float32.
-HALF_NETWORKS = frozenset({"appearance_extractor", "motion_extractor", "warp_network", "decoder"})
 
 
 class Models:
     """Networks in eval mode. Calls keep no state, so threads may share one object.
 
-    cfg   what the file avatar.cfg holds
-    ran   dtype of the last output of each network, as read back from it
+    cfg      what the file avatar.cfg holds
+    ready    the networks as their backends made them, after build
+    kinds    the module that defines each of them
+    batch    frames per call of warp and decode, windows per call of HuBERT
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,13 +48,14 @@ class Models:
         self.device = torch.device(settings.device)
         self._set_arithmetic()
         self.networks = {network: self._load(network) for network in CHECKPOINT_FILES}
+        self.onnx_hubert = self._load_hubert()
         self.parameters = sum(entry.numel() for net in self.networks.values() for entry in net.parameters())
+        self.window_frames = self.networks["lmdm"].null_cond_embed.shape[1]
         self.networks["decoder"].fold()
-        self.hubert = self._load_hubert()
-        self._encode_window = ContextEncoder(self.networks["lmdm"])
-        self._denoise = GuidedStep(self.networks["lmdm"])
         self._steps = step_table(settings.steps)
-        self.ran: dict[str, str] = {}
+        self.ready: dict[str, Prepared] = {}
+        self.kinds: dict[str, str] = {}
+        self.batch = 0
 
     @property
     def steps(self) -> int:
@@ -72,43 +75,71 @@ class Models:
             load_checkpoint(module, self.settings.checkpoint / "models" / CHECKPOINT_FILES[network], network)
         return module.to(self.device)
 
-    def _load_hubert(self) -> nn.Module | OnnxHubert:
-        path = self.settings.hubert_file
+    def _load_hubert(self) -> OnnxHubert | None:
+        """The one of an ONNX file; a network of ours is loaded beside the others."""
+        path, size = self.settings.hubert_file, self.settings.size
         if path is not None:
             return OnnxHubert(path, self.settings.device, self.settings.cpu_threads)
-        size, seed = self.settings.size, self.settings.seed
-        module = random_weights(build("hubert", size), seed, "hubert", size).to(self.device)
-        self.parameters += sum(entry.numel() for entry in module.parameters())
-        return module
+        module = random_weights(build("hubert", size), self.settings.seed, "hubert", size)
+        self.networks["hubert"] = module.to(self.device)
+        return None
 
-    def _run(self, network: str, *inputs: Tensor) -> Any:
-        half = self.settings.precision == "fp16" and network in HALF_NETWORKS
-        arithmetic = torch.autocast(self.device.type, torch.float16) if half else contextlib.nullcontext()
-        with arithmetic:
-            result = self.networks[network](*inputs)
-        first = result if isinstance(result, Tensor) else result[0]
-        self.ran[network] = str(first.dtype).removeprefix("torch.")
-        return result
+    def build(self, cache: Cache) -> None:
+        """Make every network ready to run; from then on nothing is compiled, exported or captured.
+
+        Raises NotApplicable for what a backend, a network or this device cannot do.
+        """
+        shapes = call_shapes(self.settings)
+        self.batch = shapes["warp_network"]["feature_3d"][0]
+        for name, module in modules(self.networks, self.settings, self._steps):
+            given = example(name, shapes[name], self.device)
+            self.ready[name] = prepare(name, module, given, self.settings, cache)
+            self.kinds[name] = type(getattr(module, "network", module)).__module__
+        # What still runs is held by what was made of it.
+        self.networks.clear()
+        self._move: Callable[..., Tensor] = (
+            self.ready["window"]
+            if "window" in self.ready
+            else Stepwise(self.ready["context"], self.ready["step"], self._steps)
+        )
+
+    def facts(self, stage: str) -> dict[str, str]:
+        """What really runs in a stage; where its networks differ, the values joined by "+"."""
+        if stage == "features" and self.onnx_hubert is not None:
+            hubert = self.onnx_hubert
+            backend = f"onnxruntime {hubert.provider}"
+            return {"backend": backend, "dtype": "float32", "device": hubert.device}
+        facts = [self.ready[name].facts for name in NETWORKS_OF[stage] if name in self.ready]
+        keys = dict.fromkeys(key for each in facts for key in each)
+        return {key: "+".join(dict.fromkeys(each[key] for each in facts if key in each)) for key in keys}
+
+    def _rows(self, frames: int) -> int:
+        """Rows of a batch with so many frames: but for eager, networks are ready for one shape only."""
+        plan = plans(self.settings)
+        eager = all(plan[stage].backend == "eager" for stage in ("stitch", "warp", "decode"))
+        return frames if eager else self.batch
 
     def _put(self, array: Array) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+        return upload(array, self.device)
 
     @torch.inference_mode()
     def source(self, image: Array) -> tuple[Info, Tensor]:
         """(x_s_info with kp, f_s on the device) of a picture (1, 3, S, S) in [0, 1]."""
         picture = self._put(image)
-        heads: Mapping[str, Tensor] = self._run("motion_extractor", picture)._asdict()
-        feature = self._run("appearance_extractor", picture).float()
-        return {name: head.float().cpu().numpy() for name, head in heads.items()}, feature
+        heads = MotionInfo(*self.ready["motion_extractor"](picture))._asdict()
+        feature: Tensor = self.ready["appearance_extractor"](picture)
+        return {name: head.cpu().numpy() for name, head in heads.items()}, feature
 
     @torch.inference_mode()
     def hear(self, samples: Array) -> Array:
-        """(6480,) samples at 16 kHz -> (20, 1024)."""
-        if isinstance(self.hubert, OnnxHubert):
-            return self.hubert(samples)
-        rows = self.hubert(self._put(samples)[None])
-        self.ran["hubert"] = str(rows.dtype).removeprefix("torch.")
-        return np.asarray(rows[0].float().cpu().numpy())
+        """(n, 6480) samples at 16 kHz, n up to the batch -> (n, 20, 1024)."""
+        if self.onnx_hubert is not None:
+            return np.stack([self.onnx_hubert(each) for each in samples])
+        count = len(samples)
+        if plans(self.settings)["features"].backend != "eager":
+            samples = np.pad(samples, ((0, self.batch - count), (0, 0)))
+        rows: Tensor = self.ready["hubert"](self._put(samples))
+        return np.asarray(rows[:count].cpu().numpy())
 
     def noise(self, generator: torch.Generator) -> Tensor:
         """What a job draws once, for the steps of all its windows."""
@@ -122,33 +153,32 @@ class Models:
         generator  the job's own, on the CPU: the window's starting point is drawn from it
         """
         start = torch.randn((1, len(window), MOTION_DIM), generator=generator).to(self.device)
-        row = self._put(kp_cond)[None]
-        tokens, hidden = self._encode_window(self._put(window)[None])
-        motion = sample(
-            lambda x, time: self._denoise(x, row, tokens, hidden, time), start, noise, self._steps
-        )
-        self.ran["lmdm"] = str(motion.dtype).removeprefix("torch.")
+        motion = self._move(start, self._put(kp_cond)[None], self._put(window)[None], noise)
         return np.asarray(motion[0].cpu().numpy())
 
     @torch.inference_mode()
     def stitch(self, x_s: Array, x_d: Array) -> tuple[Tensor, Tensor]:
-        """Keypoints (1, 21, 3) -> (x_s, x_d) on the device, x_d stitched unless that is switched off."""
-        source, driven = self._put(x_s), self._put(x_d)
-        return source, self._run("stitch_network", source, driven) if self.settings.stitching else driven
+        """Keypoints (n, 21, 3) -> (x_s, x_d) on the device, x_d stitched unless that is switched off.
+
+        They have as many rows as the networks behind take: those beyond n repeat the last one.
+        """
+        rows = np.minimum(np.arange(self._rows(len(x_s))), len(x_s) - 1)
+        source, driven = self._put(np.stack([x_s[rows], x_d[rows]])).unbind()
+        return source, self.ready["stitch_network"](source, driven) if self.settings.stitching else driven
 
     @torch.inference_mode()
-    def warp(self, feature: Tensor, x_s: Tensor, x_d: Tensor) -> Tensor:
-        """f_s and keypoints, all on the device -> f_3d (1, 256, 64, 64) there."""
-        return self._run("warp_network", feature, x_s, x_d).float()
+    def warp(self, features: Sequence[Tensor], x_s: Tensor, x_d: Tensor) -> Tensor:
+        """f_s of each frame (1, C, D, h, w) and keypoints (rows, 21, 3) -> f_3d (rows, 256, 64, 64).
+
+        All on the device; where there are more rows than frames, the last frame's is repeated.
+        """
+        every = [*features, *[features[-1]] * (len(x_s) - len(features))]
+        return self.ready["warp_network"](torch.cat(every) if len(every) > 1 else every[0], x_s, x_d)
 
     @torch.inference_mode()
-    def render(self, feature_3d: Tensor) -> Tensor:
-        """f_3d on the device -> picture (3, S, S) float32 in [0, 255] there."""
-        return self._run("decoder", feature_3d)[0].float() * 255
-
-    def decode(self, feature_3d: Tensor) -> Array:
-        """f_3d on the device -> picture (S, S, 3) float32 in [0, 255] on the host."""
-        return np.asarray(self.render(feature_3d).permute(1, 2, 0).contiguous().cpu().numpy())
+    def decode(self, feature_3d: Tensor) -> Tensor:
+        """f_3d on the device -> pictures (rows, 3, S, S) float32 in [0, 255] there."""
+        return self.ready["decoder"](feature_3d)
 
     def weights(self) -> str:
         """ "random" or "checkpoint <hash over the files>", and the same for HuBERT where it is another."""

@@ -12,32 +12,24 @@ import cv2
 import numpy as np
 import torch
 
+from engines.backends.cache import Cache
 from engines.contract import DeviceTimer, Job, Piece, Stage
 from engines.cuda import CudaTimer, peaks_mib
-from engines.ditto import features, stored_crop
+from engines.ditto import facts, features, stored_crop
 from engines.ditto.clip import Clip, Source
-from engines.ditto.encoders import PIXELS, Encoder, choose
+from engines.ditto.encoders import Encoder, choose
 from engines.ditto.faces import Finder
-from engines.ditto.hubert_onnx import OnnxHubert
 from engines.ditto.images import digest, header
-from engines.ditto.models import HALF_NETWORKS, Models
+from engines.ditto.models import Models
 from engines.ditto.registration import register
 from engines.ditto.rendering import rendering_stages
-from engines.ditto.settings import SEQ_FRAMES, Settings
+from engines.ditto.settings import Settings
 from engines.ditto.source import read_source
 from engines.ditto.stages import driving_stages
+from engines.ditto.work import work
 
 WARM_UP_RATE = 24_000
 WARM_UP_SAMPLES = WARM_UP_RATE // 5
-# The network whose dtype and device speak for a stage.
-_NETWORK_OF = {
-    "source": "appearance_extractor",
-    "features": "hubert",
-    "motion": "lmdm",
-    "stitch": "stitch_network",
-    "warp": "warp_network",
-    "decode": "decoder",
-}
 
 
 class Ditto:
@@ -58,6 +50,12 @@ class Ditto:
 
     @property
     def models(self) -> Models:
+        models = self._loaded()
+        if not models.ready:
+            raise RuntimeError("build() was not called")
+        return models
+
+    def _loaded(self) -> Models:
         if self._models is None:
             raise RuntimeError("load() was not called")
         return self._models
@@ -81,6 +79,10 @@ class Ditto:
             settings.crop_vy_ratio,
             settings.crop_rotate,
         )
+
+    def build(self) -> None:
+        """Compile, export, build engines and record graphs, as the backends of the stages do."""
+        self._loaded().build(Cache(Path(self.settings.cache)))
 
     def warm_up(self, job: Job) -> None:
         """Run the job's portrait through all stages on 0.2 s of silence; the video is thrown away."""
@@ -122,10 +124,11 @@ class Ditto:
             "weights": models.weights(),
             "device": models.device.type,
             "size": self.settings.size,
-            "stages": self._attest_stages(models),
+            "stages": facts.stages(models, self._encoder, self._stages_ran),
+            "work": work(self.settings),
             "parameters": models.parameters,
             "versions": _versions(models) | ({} if self._finder is None else self._finder.versions),
-            "ran": self._ran(models),
+            "ran": facts.ran(models, self._stages_ran),
             "faces": self._attest_faces(),
             "cfg": {"sha256": models.cfg.digest, "unknown": list(models.cfg.ignored)},
             "encoder": self._attest_encoder(),
@@ -146,52 +149,11 @@ class Ditto:
     def _attest_encoder(self) -> dict[str, Any]:
         settings = self.settings
         streaming = settings.container == "fragmented"
-        return self._encoder.attest(settings.x264_preset, settings.x264_threads, streaming)
-
-    def _ran(self, models: Models) -> dict[str, Any]:
-        """Keys of the settings as the loaded objects have them."""
-        half = {models.ran[network] == "float16" for network in HALF_NETWORKS if network in models.ran}
-        frames = models.networks["lmdm"].null_cond_embed.shape[1]
-        ran: dict[str, Any] = {
-            "device": next(models.networks["decoder"].parameters()).device.type,
-            "size": next(size for size, seq_frames in SEQ_FRAMES.items() if seq_frames == frames),
-            "steps": models.steps,
-            "backend": _backend(models),
-            **self._stages_ran,
-        }
-        if half:
-            ran["precision"] = {(True,): "fp16", (False,): "fp32"}.get(tuple(half), "fp16 and fp32")
-        return ran
-
-    def _attest_stages(self, models: Models) -> dict[str, dict[str, str]]:
-        stages = {}
-        for stage, network in _NETWORK_OF.items():
-            module = models.hubert if network == "hubert" else models.networks[network]
-            if isinstance(module, OnnxHubert):
-                backend = f"onnxruntime {module.provider}"
-                stages[stage] = {"backend": backend, "dtype": "float32", "device": module.device}
-                continue
-            weight = next(module.parameters())
-            dtype = models.ran.get(network, str(weight.dtype).removeprefix("torch."))
-            stages[stage] = {"backend": "eager", "dtype": dtype, "device": weight.device.type}
-        on_cpu = {"device": "cpu", "meant": "cpu"}
-        on_gpu = {"device": models.device.type}
-        stages["putback"] = {"backend": "opencv", "dtype": "float32", **on_cpu}
-        if self._stages_ran.get("putback") == "gpu":
-            stages["putback"] = {"backend": "eager", "dtype": "float32", **on_gpu}
-        where = on_gpu if self._encoder.name == "nvenc" else on_cpu
-        stages["write"] = {"backend": self._encoder.codec, "dtype": PIXELS, **where}
-        return stages
+        x264 = settings.x264_preset, settings.x264_threads, settings.x264_threading
+        return self._encoder.attest(*x264, streaming=streaming)
 
     def memory(self) -> Mapping[str, float]:
         return peaks_mib(self.settings.device)
-
-
-def _backend(models: Models) -> str:
-    """eager where every network is a plain module of ours; else the kinds that stand in for them."""
-    kinds = {type(network).__module__ for network in models.networks.values()}
-    ours = all(kind.startswith("engines.ditto.networks.") for kind in kinds)
-    return "eager" if ours else " and ".join(sorted(kinds))
 
 
 def _versions(models: Models) -> dict[str, str]:
@@ -202,8 +164,8 @@ def _versions(models: Models) -> dict[str, str]:
         "av": version("av"),
         features.RESAMPLER: version(features.RESAMPLER),
     }
-    if isinstance(models.hubert, OnnxHubert):
-        versions["onnxruntime"] = models.hubert.version
-    else:
+    if models.onnx_hubert is None:
         versions["transformers"] = version("transformers")
+    else:
+        versions["onnxruntime"] = models.onnx_hubert.version
     return versions

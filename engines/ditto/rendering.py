@@ -1,61 +1,108 @@
-"""The stages from keypoints to MP4, one frame at a time: warp, decode, putback, write."""
+"""The stages from keypoints to MP4: warp and decode in batches, putback and write frame by frame."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engines.contract import Piece
 from engines.ditto import features
+from engines.ditto.batches import Batch, InFlight
 from engines.ditto.clip import Clip, ClipStage
-from engines.ditto.compose_gpu import DevicePutBack
+from engines.ditto.compose_gpu import DevicePutBack, Landed
+from engines.ditto.transfer import Arriving
 from engines.ditto.writer import Mp4Writer
 
 
 class Warp(ClipStage):
-    """Keypoints to the warped feature, which stays on the device."""
+    """Keypoints to warped features, which stay on the device."""
 
     name = "warp"
 
-    def __init__(self, clip: Clip) -> None:
-        super().__init__(clip)
-        self._frame = 0
-
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        source = self.clip.source
-        feature = source.features[source.at(self._frame)]
-        self._frame += 1
-        yield Piece("feature_3d", self.clip.models.warp(feature, *piece.data))
+        batch, source = piece.data, self.clip.source
+        features = [source.features[source.at(frame)] for frame in batch.frames]
+        warped = self.clip.models.warp(features, *batch.data)
+        yield Piece("feature_3d", Batch(batch.frames, batch.last, warped), count=len(batch.frames))
 
 
 class Decode(ClipStage):
-    """Warped feature to a face: on the host, or still on the device where it is put back there."""
+    """Warped features to faces: still on the device where they are put back there, else on the host.
+
+    Faces for the host are waited for here: as many batches later as in_flight says.
+    """
 
     name = "decode"
 
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self._stays = clip.models.settings.putback == "gpu"
+        self._in_flight: InFlight[tuple[Batch, Arriving]] = InFlight(clip.models.settings.in_flight)
+
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        models = self.clip.models
-        stays = models.settings.putback == "gpu"
-        yield Piece("crop", models.render(piece.data) if stays else models.decode(piece.data))
+        batch = piece.data
+        faces = self.clip.models.decode(batch.data)[: len(batch.frames)]
+        if self._stays:
+            yield _crop(batch, faces)
+            return
+        self.clip.ran["in_flight"] = self._in_flight.limit
+        arriving = Arriving(faces.permute(0, 2, 3, 1).contiguous())
+        for drawn, there in self._in_flight.add((batch, arriving), batch.last):
+            yield _crop(drawn, there.wait())
+
+
+def _crop(batch: Batch, faces: Any) -> Piece:
+    return Piece("crop", Batch(batch.frames, batch.last, faces), count=len(batch.frames))
 
 
 class PutBackStage(ClipStage):
-    """Face to a whole frame (H, W, 3) uint8."""
+    """Faces to whole frames (H, W, 3) uint8, a piece each.
+
+    Frames that are made on the device are waited for here: as many batches later as in_flight says.
+    """
 
     name = "putback"
 
     def __init__(self, clip: Clip) -> None:
-        self.on_device = clip.models.settings.putback == "gpu"
+        settings = clip.models.settings
+        self.on_device = settings.putback == "gpu"
         super().__init__(clip)
-        self._frame = 0
+        self._in_flight: InFlight[list[Landed]] = InFlight(settings.in_flight)
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
+        frames = self._on_device(piece.data) if self.on_device else self._on_host(piece.data)
+        return (Piece("frame", frame) for frame in frames)
+
+    def _on_host(self, batch: Batch) -> Iterator[NDArray[np.uint8]]:
         source = self.clip.source
-        put_back = source.put_back(source.at(self._frame))
-        self._frame += 1
-        self.clip.ran["putback"] = "gpu" if isinstance(put_back, DevicePutBack) else "cpu"
-        yield Piece("frame", put_back(piece.data))
+        for number, face in zip(batch.frames, batch.data, strict=True):
+            put_back = source.put_back(source.at(number))
+            self.clip.ran["putback"] = "gpu" if isinstance(put_back, DevicePutBack) else "cpu"
+            yield put_back(face)
+
+    def _on_device(self, batch: Batch) -> Iterator[NDArray[np.uint8]]:
+        self.clip.ran["in_flight"] = self._in_flight.limit
+        for launched in self._in_flight.add(self._launched(batch), batch.last):
+            for landed in launched:
+                yield from landed.frames()
+
+    def _launched(self, batch: Batch) -> list[Landed]:
+        """Frames that show the same source frame go together: of a portrait all."""
+        source, launched, done = self.clip.source, [], 0
+        for shown, frames in groupby(batch.frames, key=source.at):
+            put_back = source.put_back(shown)
+            if not isinstance(put_back, DevicePutBack):
+                raise TypeError(f"putback=gpu: the source puts back with {type(put_back).__name__}")
+            self.clip.ran["putback"] = "gpu"
+            count = len(list(frames))
+            launched.append(put_back.launch(batch.data[done : done + count]))
+            done += count
+        return launched
 
 
 class Write(ClipStage):
@@ -88,6 +135,7 @@ class Write(ClipStage):
             threads=settings.x264_threads,
             encoder=self.clip.encoder,
             preset=settings.x264_preset,
+            threading=settings.x264_threading,
             container=settings.container,
         )
 

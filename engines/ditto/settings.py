@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from engines.contract import NotApplicable
-from engines.ditto import options
+from engines.ditto import options, plans
 
 # Frames of a motion window, fixed by the weights.
 SEQ_FRAMES = {"full": 80, "tiny": 20}
 _CHOICES = {
     "device": ("cpu", "cuda"),
     "size": ("tiny", "full"),
-    "precision": ("fp32", "fp16"),
-    "backend": ("eager",),
+    "precision": plans.PRECISIONS,
+    "backend": plans.BACKENDS,
+    "onnx_provider": plans.PROVIDERS,
+    "fused": (False, True),
     "mode": ("offline", "online"),
     "cfg_values": ("agree", "ignore"),
     "fade_type": ("", "d0", "s"),
     "putback": ("cpu", "gpu"),
     "encoder": ("x264", "nvenc", "auto"),
+    "x264_threading": ("slices", "frames"),
     "container": ("mp4", "fragmented"),
 }
 # Least, most and what to use instead; whole numbers where both are.
@@ -39,11 +42,13 @@ _NUMBERS: Mapping[str, tuple[float, float, str]] = {
     **dict.fromkeys(("delta_pitch", "delta_yaw", "delta_roll"), (-90.0, 90.0, "degrees; use null")),
     **dict.fromkeys(("alpha_pitch", "alpha_yaw", "alpha_roll"), (-10.0, 10.0, "times the pose; use null")),
     "vad_alpha": (0.0, 1.0, "of the expression; use null"),
+    "batch": (1, 64, "frames per call; use 1 or 4"),
+    "in_flight": (1, 8, "batches ahead; use 1 or 2"),
     "x264_threads": (1, 128, "threads; use 4"),
     "cpu_threads": (1, 1024, "threads; use 1"),
 }
 _OPTIONAL = frozenset({"source_frames", *options.CONTROLS})
-_NEEDS_GPU = (("precision", "fp16", "fp32"), ("putback", "gpu", "cpu"), ("encoder", "nvenc", "x264"))
+_NEEDS_GPU = (("putback", "gpu", "cpu"), ("encoder", "nvenc", "x264"))
 _AUX_MODELS = "aux_models"
 _HUBERT_FILE = Path(_AUX_MODELS) / "hubert_streaming_fix_kv.onnx"
 
@@ -67,6 +72,13 @@ class Settings:
     seed: int = 0
     precision: str = "fp32"
     backend: str = "eager"
+    stage_backend: Mapping[str, str | None] = field(default_factory=plans.unset)
+    stage_precision: Mapping[str, str | None] = field(default_factory=plans.unset)
+    onnx_provider: str = "auto"
+    fused: bool = False
+    batch: int = 1
+    in_flight: int = 1
+    cache: str = "runs/.cache"
     mode: str = "offline"
     steps: int = 50
     overlap: int = 10
@@ -102,6 +114,7 @@ class Settings:
     encoder: str = "x264"
     x264_preset: str = "medium"
     x264_threads: int = 4
+    x264_threading: str = "slices"
     container: str = "mp4"
     cpu_threads: int = 1
 
@@ -109,9 +122,10 @@ class Settings:
         for key, choices in _CHOICES.items():
             value = getattr(self, key)
             if value not in choices:
-                raise ValueError(f"avatar.{key}={value}: unknown; use one of {', '.join(choices)}")
+                raise ValueError(f"avatar.{key}={value}: unknown; use one of {', '.join(map(str, choices))}")
         self._check_numbers()
         options.check(vars(self))
+        plans.check(self)
         self._check_weights()
         self._check_applicable()
 
@@ -132,6 +146,17 @@ class Settings:
                 raise NotApplicable(
                     f"avatar.{key}={value} with device=cpu: needs a GPU; use avatar.{key}={remedy}"
                 )
+        obstacle = plans.obstacle(self)
+        if obstacle:
+            raise NotApplicable(obstacle)
+        if self.container == "fragmented" and self.x264_threading == "frames":
+            raise NotApplicable(
+                "avatar.container=fragmented with avatar.x264_threading=frames: each thread holds a frame "
+                "back, and a stream must not; use avatar.x264_threading=slices"
+            )
+        self._check_online()
+
+    def _check_online(self) -> None:
         if self.mode == "online" and self.overlap < self.seq_frames / 2:
             # the first window is made of silence and of seq - overlap frames, and all of it is thrown away
             lost = self.seq_frames - 2 * self.overlap

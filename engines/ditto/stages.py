@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engines.contract import Piece
 from engines.ditto import features
+from engines.ditto.batches import Batch, ranges
 from engines.ditto.clip import Clip, ClipStage
 from engines.ditto.conditioning import Conditions, emotion_rows
 from engines.ditto.fusion import Info, OnlineWindows, join, split
@@ -56,8 +57,10 @@ class Features(ClipStage):
 
     def flush(self) -> Iterator[Piece]:
         self._check_heard()
+        models = self.clip.models
         audio = features.resample(np.concatenate(self.clip.sound), self.clip.rate)
-        rows = features.cut_to_clip(features.encode(audio, self.clip.models.hear), len(audio))
+        rows = features.encode(audio, models.hear, models.settings.batch)
+        rows = features.cut_to_clip(rows, len(audio))
         yield Piece("features", rows, count=len(rows))
 
     def _check_heard(self) -> None:
@@ -74,7 +77,7 @@ class OnlineFeatures(Features):
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip)
         self._resampler: features.Resampler | None = None
-        self._chunks = features.Chunks(clip.models.hear)
+        self._chunks = features.Chunks(clip.models.hear, clip.models.settings.batch)
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
         if piece.kind != "audio":
@@ -83,7 +86,8 @@ class OnlineFeatures(Features):
         if self._resampler is None:
             self._resampler = features.Resampler(self.clip.rate)
             models = self.clip.models
-            yield from _as_features([features.silence(models.settings.overlap, models.hear)])
+            overlap, batch = models.settings.overlap, models.settings.batch
+            yield from _as_features([features.silence(overlap, models.hear, batch)])
         yield from _as_features(self._chunks.feed(self._resampler.feed(self.clip.sound[-1])))
 
     def flush(self) -> Iterator[Piece]:
@@ -183,7 +187,10 @@ class OnlineMotion(ClipStage):
 
 
 class Stitch(ClipStage):
-    """Motion (n, 265) to keypoints, one frame at a time."""
+    """Motion (n, 265) to keypoints, a batch of frames at a time; a piece of motion ends with a short batch.
+
+    So no frame waits for motion that is not there yet, and the last batch of a piece says that it is.
+    """
 
     name = "stitch"
 
@@ -194,14 +201,21 @@ class Stitch(ClipStage):
         self._frame = 0
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        for row in piece.data:
-            if self._combine is None:
-                self._combine = self._begun()
-            source = self.clip.source
-            info = source.infos[source.at(self._frame)]
-            x_s, x_d = self._combine(info, self._driving(row), **self._fade())
-            self._frame += 1
-            yield Piece("keypoints", self.clip.models.stitch(x_s, x_d))
+        models, first = self.clip.models, self._frame
+        for frames, last in ranges(first, len(piece.data), models.settings.batch):
+            points = [self._points(piece.data[frame - first]) for frame in frames]
+            x_s, x_d = (np.concatenate(part) for part in zip(*points, strict=True))
+            yield Piece("keypoints", Batch(frames, last, models.stitch(x_s, x_d)), count=len(frames))
+
+    def _points(self, row: Array) -> tuple[Array, Array]:
+        """(x_s, x_d), each (1, 21, 3), of the next frame."""
+        if self._combine is None:
+            self._combine = self._begun()
+        source = self.clip.source
+        info = source.infos[source.at(self._frame)]
+        points = self._combine(info, self._driving(row), **self._fade())
+        self._frame += 1
+        return points
 
     def _begun(self) -> MotionStitch:
         first = self.clip.first_motion

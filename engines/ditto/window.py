@@ -128,7 +128,7 @@ class Window(nn.Module):
     The residual stream, norms, angles and the sampled motion are float32, whatever the weights are cast to.
     """
 
-    casts_inputs = True
+    casts_itself = True
     # What a compiler should see: one step, not the unrolled loop over all of them.
     regions = ("step",)
 

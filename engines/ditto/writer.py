@@ -53,6 +53,8 @@ class Mp4Writer:
     encoder    from encoders.choose
     preset     of x264
     threads    of x264: part of what fixes the bytes, so equal input gives an equal file
+    threading  of x264: slices: the threads share each frame; frames: each has a frame of its own, so add
+               returns before its frame is encoded, and `threads` frames are held back: not for fragmented
     container  mp4: written to `<path>.tmp.mp4`, the sound after the frames, and renamed to `path` at the end.
                fragmented: written to `path` itself, frames and sound side by side in fragments of 0.2 s; at
                every moment, and after a kill, the file plays up to its last whole fragment. The first one
@@ -75,13 +77,14 @@ class Mp4Writer:
         threads: int = 1,
         encoder: Encoder = _X264,
         preset: str = "medium",
+        threading: str = "slices",
         container: str = "mp4",
     ) -> None:
         self.path = path
         self.frames = 0
         self._streaming = container == "fragmented"
         self.growing = path if self._streaming else path.with_name(path.name + ".tmp.mp4")
-        self._encoder, self._threads = encoder, threads
+        self._encoder, self._threads, self._threading = encoder, threads, threading
         self._first_packet = b""
         path.parent.mkdir(parents=True, exist_ok=True)
         options = _CONTAINER_OPTIONS[container]
@@ -89,7 +92,7 @@ class Mp4Writer:
         self._cleanup = weakref.finalize(self, _discard, self._container, self.growing)
         self._video: VideoStream = self._container.add_stream(encoder.codec, rate=fps)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, PIXELS
-        self._video.options = encoder.options(preset, threads, self._streaming)
+        self._video.options = encoder.options(preset, threads, threading, streaming=self._streaming)
         self._sound = _Sound(self._container.add_stream("aac", rate=rate, layout="mono"))
 
     def add(self, frame: NDArray[np.uint8]) -> None:
@@ -142,19 +145,23 @@ class Mp4Writer:
     def ran(self) -> dict[str, Any]:
         """What the finished file says of the settings it was made with, under their names in the conf file.
 
-        x264 uses fewer threads than asked on a picture with few rows: then `x264_threads_used` has their
-        number, and x264_threads is left out. NVENC writes nothing of its settings.
+        Slices use fewer threads than asked on a picture with few rows: then `x264_threads_used` has their
+        number, and x264_threads is left out; on one thread both kinds of threading are the same, and neither
+        is told. NVENC writes nothing of its settings.
         """
         said = told(self._first_packet)
         codec = self._video.codec_context.codec.name
-        ran = {
+        ran: dict[str, Any] = {
             "encoder": {"libx264": "x264", "h264_nvenc": "nvenc"}.get(codec, codec),
             "container": "fragmented" if is_fragmented(self.path) else "mp4",
         }
         if not said:
             return ran
-        used = int(said["threads"])
-        lowered = used == usable_threads(self._video.height, self._threads) < self._threads
+        used, asked = int(said["threads"]), self._threads
+        fewest = usable_threads(self._video.height, asked) if self._threading == "slices" else asked
+        lowered = used == fewest < asked
+        if used > 1:
+            ran["x264_threading"] = "slices" if said["sliced_threads"] == "1" else "frames"
         return {**ran, "x264_preset": said["preset"], f"x264_threads{'_used' * lowered}": used}
 
     def _mux_video(self, picture: av.VideoFrame | None) -> None:

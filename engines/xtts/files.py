@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from engines.checkpoint_file import file_complaint, pth_complaint
 from engines.xtts import check as xtts_check
+from engines.xtts import plans
 
 FILES = ("config.json", "model.pth", "vocab.json")
 SPEAKERS_FILE = "speakers_xtts.pth"
@@ -59,7 +61,12 @@ def check(data: Mapping[str, Any]) -> str:
     tts = data["tts"]
     if tts["weights"] != "random":
         check_folder(Path(tts["weights"]), tts["size"], tts["speaker"])
-    return xtts_check.check(data)
+    executor, asked = data["executor"], SimpleNamespace(**tts)
+    return (
+        xtts_check.check(data)
+        or plans.obstacle(asked)
+        or plans.tf32_obstacle(asked, executor["name"], executor["workers"])
+    )
 
 
 def check_folder(folder: Path, size: str, speaker: str | None = None) -> None:

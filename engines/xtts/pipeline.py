@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import transformers
 from transformers import LogitsProcessorList
 
-from engines.checkpoint import sha256
+from engines.backends.cache import Cache
+from engines.backends.prepared import Prepare
 from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
 from engines.cuda import CudaTimer, peaks_mib
+from engines.xtts import facts
 from engines.xtts.checkpoint import checkpoint_network
-from engines.xtts.sampling import processors
+from engines.xtts.plans import Plan, plans
+from engines.xtts.prompt import Prompt
+from engines.xtts.sampling import Choice, processors
 from engines.xtts.settings import Settings
-from engines.xtts.stream import GptStream, Tokens, VocoderStream
+from engines.xtts.speaking import EagerGpt, Gpt, SteppedGpt
+from engines.xtts.stream import OVERLAP, GptStream, Text, VocoderStream
+from engines.xtts.vocoder import Vocoder
 from engines.xtts.voice import REFERENCE_RATE, read_clip, reference
 from engines.xtts.weights import random_network
+from engines.xtts.work import work
 
 WARM_UP_TOKENS = 10
-# By the GPT's width.
-SIZES = {1024: "full", 64: "tiny"}
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What GPT reads before its first token, and the voice for the vocoder.
-
-    tokens   (1, T) int32    text ids
-    latents  (1, 32, C)      conditioning of the GPT; C = 1024, tiny 64
-    speaker  (1, 512, 1)     speaker embedding
-    """
-
-    tokens: torch.Tensor
-    latents: torch.Tensor
-    speaker: torch.Tensor
+# Frames (10.7 ms) of the vocoder's calls where backends take one length: 26 of them are heard twice, so
+# longer ones waste less; texts shorter than one call run eagerly.
+FULL_WINDOW = 160
 
 
 class Step:
@@ -61,15 +55,24 @@ class Step:
         yield from ()
 
 
+def _backend(plan: Plan) -> Prepare:
+    # by name, for each brings its own packages; Settings knows the names
+    return cast(Prepare, importlib.import_module(f"engines.backends.{plan.backend}").prepare)
+
+
 class Xtts:
-    """The component; one job at a time, since the network keeps the prompt of the running text."""
+    """The component; one job at a time, since the network keeps the prompt of the running text.
+
+    After load it is the package's, eager in float32; build makes of GPT and vocoder what was asked for.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
         self._timer: DeviceTimer | None = None
         self.speakers: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
         self.speakers_computed = 0
-        self._ran_modes: set[str] = set()
+        self.ran_modes: set[str] = set()
+        self.ran_vocoders: set[str] = set()
 
     def load(self) -> None:
         s = self.settings
@@ -86,6 +89,34 @@ class Xtts:
         else:
             self.network = checkpoint_network(s.size, Path(s.weights), s.device, s.speaker)
             self._check_speaker()
+        self.parameters = sum(weight.numel() for weight in self.network.parameters())
+        self.gpt: Gpt = EagerGpt(self.network.gpt, self._choice())
+        self.vocoder = Vocoder(self.network.hifigan_decoder)
+        self.is_built = all(plan.is_plain for plan in plans(s).values())
+
+    def build(self) -> None:
+        """Compile, capture or build engines, as the settings ask; see engines.contract.Buildable."""
+        cache, planned = Cache(Path(self.settings.cache)), plans(self.settings)
+        if planned["gpt"].backend != "eager":
+            prepare = _backend(planned["gpt"])
+            self.gpt = SteppedGpt(self.network.gpt, self._choice(), planned["gpt"], prepare, cache)
+        elif not planned["gpt"].is_plain:
+            cast(EagerGpt, self.gpt).convert(planned["gpt"].precision)
+        if not planned["vocoder"].is_plain:
+            prepare = _backend(planned["vocoder"])
+            self.vocoder.prepare(planned["vocoder"], prepare, cache, self._windows())
+        self.is_built = True
+
+    def _windows(self) -> list[int]:
+        """Frames of the vocoder's calls: of a stream's first piece, and of every later one."""
+        s, width = self.settings, self.network.gpt.model_dim
+        if s.mode == "full":
+            return [FULL_WINDOW]
+        chunk = torch.zeros((1, s.stream_chunk_tokens, width), device=self.network.device)
+        first = self.vocoder.frames(chunk).shape[-1]
+        # a later piece may have one frame more, and begins with the overlap of the one before
+        later = first + 1 + OVERLAP // self.vocoder.hop + self.vocoder.context
+        return [first, later]
 
     def _check_speaker(self) -> None:
         if self.settings.speaker is None:
@@ -113,7 +144,7 @@ class Xtts:
             return [
                 condition,
                 GptStream(self._timer, chunk, partial(self._begin, job)),
-                VocoderStream(self._timer, chunk, rate, self._vocode_so_far),
+                VocoderStream(self._timer, chunk, rate, self._vocode_since),
             ]
         return [
             condition,
@@ -131,51 +162,44 @@ class Xtts:
     def _speak(self, job: Job, piece: Piece) -> Piece:
         """Prompt -> GPT latents (1, N, C) of N audio tokens, one per 1024 / 22050 s; counts the tokens."""
         prompt: Prompt = piece.data
-        gpt = self.network.gpt
-        count = job.num_tokens
-        forced = {} if count is None else {"min_new_tokens": count, "max_new_tokens": count}
-        codes = gpt.generate(
-            cond_latents=prompt.latents,
-            text_inputs=prompt.tokens,
-            do_sample=False,  # Sampling does it
-            repetition_penalty=float(self.settings.repetition_penalty),
-            logits_processor=self.processors(job.seed),
-            **forced,
-        )
-        count = codes.shape[-1]
-        latents = gpt(
-            prompt.tokens,
-            torch.tensor([prompt.tokens.shape[-1]], device=codes.device),
-            codes,
-            torch.tensor([count * gpt.code_stride_len], device=codes.device),
-            cond_latents=prompt.latents,
-            return_latent=True,
-        )
-        return Piece("latents", (latents, prompt.speaker), count=count)
+        latents = self._ready().speak(prompt, job.seed, job.num_tokens)
+        return Piece("latents", (latents, prompt.speaker), count=latents.shape[1])
 
-    def _begin(self, job: Job, piece: Piece) -> tuple[Tokens, torch.Tensor]:
+    def _begin(self, job: Job, piece: Piece) -> tuple[Text, torch.Tensor]:
         """Prompt -> the loop that says its tokens, and the voice."""
         prompt: Prompt = piece.data
-        processors, penalty = self.processors(job.seed), float(self.settings.repetition_penalty)
-        gpt = self.network.gpt
         with torch.inference_mode():
-            tokens = Tokens(gpt, prompt.tokens, prompt.latents, processors, penalty, job.num_tokens)
-        return tokens, prompt.speaker
+            return self._ready().text(prompt, job.seed, job.num_tokens), prompt.speaker
+
+    def _ready(self) -> Gpt:
+        if not self.is_built:
+            raise RuntimeError("build() was not called")
+        return self.gpt
 
     def processors(self, seed: int) -> LogitsProcessorList:
-        return processors(self.settings, seed, self.network.device)
+        """What the package's generate is to be given, beside the repetition penalty."""
+        return processors(self._choice(), seed, self.network.device)
+
+    def _choice(self) -> Choice:
+        s = self.settings
+        return Choice(float(s.temperature), s.top_k, float(s.top_p), float(s.repetition_penalty))
 
     def _vocode(self, piece: Piece) -> Piece:
         """GPT latents -> audio; N tokens give floor(4 N * 24000 / 22050) * 256 samples."""
         latents, speaker = piece.data
-        self._ran_modes.add("full")
-        wave = self.network.hifigan_decoder(latents, g=speaker).flatten().cpu().numpy()
+        self.ran_modes.add("full")
+        wave = self.vocoder.whole(latents, speaker).cpu().numpy()
         rate = self.network.config.audio.output_sample_rate
         return Piece("audio", wave.astype(np.float32, copy=False), count=len(wave), rate=rate)
 
-    def _vocode_so_far(self, latents: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
-        self._ran_modes.add("stream")
-        return self.network.hifigan_decoder(latents, g=speaker)
+    def _vocode_since(self, latents: torch.Tensor, speaker: torch.Tensor, sample: int) -> torch.Tensor:
+        """The sound from a sample on, out of all that it depends on or out of all latents."""
+        self.ran_modes.add("stream")
+        windowed = self.settings.stream_vocoder == "window"
+        self.ran_vocoders.add("window" if windowed else "all")
+        if windowed:
+            return self.vocoder.since(latents, speaker, sample)
+        return self.vocoder.whole(latents, speaker)[sample:]
 
     def _check_num_tokens(self, job: Job) -> None:
         most = self.network.gpt.max_gen_mel_tokens
@@ -239,56 +263,37 @@ class Xtts:
         return latents, speaker
 
     def attest(self) -> Mapping[str, Any]:
-        network = self.network
-        encoder = network.hifigan_decoder.speaker_encoder
-        stages = {
-            "condition": [encoder, network.gpt.conditioning_encoder, network.gpt.conditioning_perceiver],
-            "gpt": [network.gpt.gpt, network.gpt.mel_head],
-            "vocoder": [network.hifigan_decoder.waveform_decoder],
-        }
-        return {
-            "weights": self._weights(),
+        """See engines.contract.Component. What is still to be built says nothing of itself."""
+        s, network = self.settings, self.network
+        stages = {"condition": facts.condition_facts(network)}
+        ran: dict[str, Any] = {
             "device": network.device.type,
-            "size": self.settings.size,
-            "stages": {name: _facts(modules) for name, modules in stages.items()},
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "versions": {
-                "coqui-tts": importlib.metadata.version("coqui-tts"),
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-            },
+            "size": facts.SIZES[network.gpt.model_dim],
+            "mode": "+".join(sorted(self.ran_modes)),
+        }
+        if self.ran_vocoders:
+            ran["stream_vocoder"] = "+".join(sorted(self.ran_vocoders))
+        if self.is_built:
+            stages |= {"gpt": dict(self.gpt.facts()), "vocoder": dict(self.vocoder.facts())}
+            ran |= facts.stages_ran(s, stages)
+        return {
+            "weights": facts.weights(s.weights),
+            "device": network.device.type,
+            "size": s.size,
+            "stages": stages,
+            "parameters": self.parameters,
+            "versions": facts.versions(),
             "cpu_threads": torch.get_num_threads(),
             "tf32": torch.backends.cudnn.allow_tf32,
+            # of the vocoder: a second pass over all tokens gives them, or the decoding of each
+            "options": {"latents": self._latents_from() if self.is_built else None},
+            "work": work(network, plans(s)),
             "speakers_computed": self.speakers_computed,
-            "ran": self._ran(),
+            "ran": ran,
         }
 
-    def _ran(self) -> dict[str, str]:
-        """Keys of conf/tts/xtts.yaml as the network's weights and the stages' work show them."""
-        facts = _facts([self.network.gpt, self.network.hifigan_decoder])
-        return {
-            "device": self.network.device.type,
-            "size": SIZES[self.network.gpt.model_dim],
-            "precision": facts["dtype"].replace("float", "fp"),
-            "backend": facts["backend"],
-            "mode": "+".join(sorted(self._ran_modes)),
-        }
-
-    def _weights(self) -> str:
-        """Read here and not in load, whose time is measured: the released file has 1.87 GB."""
-        if self.settings.weights == "random":
-            return "random"
-        return f"checkpoint sha256:{sha256(Path(self.settings.weights) / 'model.pth')}"
+    def _latents_from(self) -> str:
+        return "decoding" if self.settings.mode == "stream" else self.gpt.latents_from
 
     def memory(self) -> Mapping[str, float]:
         return peaks_mib(self.settings.device)
-
-
-def _facts(modules: Sequence[torch.nn.Module]) -> dict[str, str]:
-    """What the weights of a stage say; several values joined by `+`."""
-    weights = [p for module in modules for p in module.parameters()]
-    return {
-        "backend": "eager",
-        "dtype": "+".join(sorted({str(p.dtype).removeprefix("torch.") for p in weights})),
-        "device": "+".join(sorted({str(p.device) for p in weights})),
-    }

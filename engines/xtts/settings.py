@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from engines.contract import NotApplicable
+from engines.xtts import plans
 from engines.xtts.files import check_folder
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of conf/tts/xtts.yaml, which explains them. Raises ValueError."""
+    """The keys of conf/tts/xtts.yaml, which explains them. Raises ValueError, NotApplicable."""
 
     device: str
     size: str
@@ -19,8 +22,12 @@ class Settings:
     speaker: str | None = None
     precision: str = "fp32"
     backend: str = "eager"
+    stage_backend: Mapping[str, str | None] = field(default_factory=plans.unset)
+    stage_precision: Mapping[str, str | None] = field(default_factory=plans.unset)
+    cache: str = "runs/.cache"
     mode: str = "full"
     stream_chunk_tokens: int = 20
+    stream_vocoder: str = "all"
     cpu_threads: int = 1
     cache_speaker: bool = True
     temperature: float = 0.75
@@ -35,15 +42,20 @@ class Settings:
     def __post_init__(self) -> None:
         self._check_choices()
         self._check_numbers()
+        plans.check(self)
         self._check_weights()
+        obstacle = plans.obstacle(self)
+        if obstacle:
+            raise NotApplicable(obstacle)
 
     def _check_choices(self) -> None:
         choices = {
             "device": ("cpu", "cuda"),
             "size": ("tiny", "full"),
-            "precision": ("fp32",),
-            "backend": ("eager",),
+            "precision": plans.PRECISIONS,
+            "backend": plans.BACKENDS,
             "mode": ("full", "stream"),
+            "stream_vocoder": ("all", "window"),
         }
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:

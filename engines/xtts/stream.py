@@ -1,22 +1,30 @@
-"""XTTS speech while it is made: GPT token by token, the vocoder over all that was said so far."""
+"""XTTS speech while it is made: GPT token by token, the vocoder piece by piece."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import DynamicCache, LogitsProcessorList
 from transformers.generation.logits_process import RepetitionPenaltyLogitsProcessor
 
 from engines.contract import DeviceTimer, Piece
+from engines.xtts.prompt import PROMPT_ID, Prompt, prefix
 
 # Samples at 24 kHz over which a piece of sound fades into the next, the package's overlap_wav_len.
 OVERLAP = 1024
-# What the package puts in place of the prompt in the ids, so that the repetition penalty counts it as said.
-_PROMPT_ID = 1
+
+
+class Text(Protocol):
+    """One text being said."""
+
+    def say(self, most: int) -> Tensor:
+        """Latents (1, n, C) float32 of the next tokens, n = most before the end and maybe 0 there."""
+        ...
 
 
 class Tokens:
@@ -26,36 +34,37 @@ class Tokens:
     may be said in between.
 
     gpt         of the package
-    prompt      (1, T) text ids;  latents (1, 32, C) conditioning
     processors  what changes the scores (1, V) before the largest is taken
     penalty     of what was said already, 1 is none
     count       tokens to say; None stops at the stop token, whose latent is the last
+    computing   surrounds the network's calls, for a precision other than that of its weights
     """
 
     def __init__(
         self,
         gpt: nn.Module,
-        prompt: Tensor,
-        latents: Tensor,
+        prompt: Prompt,
         processors: LogitsProcessorList,
         penalty: float,
         count: int | None,
+        computing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._gpt = gpt
+        self._gpt, self._computing = gpt, computing
         first = [RepetitionPenaltyLogitsProcessor(penalty)] if penalty != 1 else []
         self._processors = LogitsProcessorList([*first, *processors])
         self._forced = count is not None
         self._left = gpt.max_gen_mel_tokens if count is None else count
         self._cache = DynamicCache()
-        self._ids = torch.tensor([[_PROMPT_ID, gpt.start_audio_token]], device=prompt.device)
-        self._input = torch.cat([_prefix(gpt, prompt, latents), self._embedded(self._ids[:, -1:])], dim=1)
+        self._ids = torch.tensor([[PROMPT_ID, gpt.start_audio_token]], device=prompt.tokens.device)
+        self._input = torch.cat([prefix(gpt, prompt), self._embedded(self._ids[:, -1:])], dim=1)
 
     @torch.inference_mode()
     def say(self, most: int) -> Tensor:
-        """Latents (1, n, C) of the next tokens, n = most before the end and maybe 0 there."""
-        said = []
-        while self._left > 0 and len(said) < most:
-            said.append(self._step())
+        """See Text."""
+        said: list[Tensor] = []
+        with self._computing():
+            while self._left > 0 and len(said) < most:
+                said.append(self._step().float())
         width = self._input.shape[-1]
         return torch.stack(said, dim=1) if said else self._input.new_zeros((1, 0, width))
 
@@ -82,12 +91,6 @@ class Tokens:
         return self._gpt.mel_embedding(token) + self._gpt.mel_pos_embedding.emb.weight[place]
 
 
-def _prefix(gpt: nn.Module, prompt: Tensor, latents: Tensor) -> Tensor:
-    """What the GPT reads before the start token: (1, 32 + T + 2, C)."""
-    text = pad(pad(prompt, (0, 1), value=gpt.stop_text_token), (1, 0), value=gpt.start_text_token)
-    return torch.cat([latents, gpt.text_embedding(text) + gpt.text_pos_embedding(text)], dim=1)
-
-
 class Joined:
     """The new part of a sound that grows and is made anew each time: all but its last 1024 samples.
 
@@ -95,18 +98,21 @@ class Joined:
     """
 
     def __init__(self) -> None:
-        self._length = 0
         self._tail: Tensor | None = None
+        self.start = 0
+        """The first sample that matters next time."""
 
     def __call__(self, wave: Tensor, final: bool) -> Tensor:
-        """wave (n,), at least 1024 samples longer than before unless final -> the new samples."""
-        start = max(self._length - OVERLAP, 0)
-        new = wave[start:].clone() if final else wave[start:-OVERLAP].clone()
+        """The sound from `start` on (n,) -> the new samples.
+
+        Unless final it goes on for at least 1024 samples beyond what it had before.
+        """
+        new = wave.clone() if final else wave[:-OVERLAP].clone()
         if self._tail is not None:
             rising = torch.linspace(0, 1, OVERLAP).to(wave.device)
             falling = torch.linspace(1, 0, OVERLAP).to(wave.device)
             new[:OVERLAP] = self._tail * falling + new[:OVERLAP] * rising
-        self._length, self._tail = len(wave), wave[-OVERLAP:]
+        self.start, self._tail = max(self.start + len(wave) - OVERLAP, 0), wave[-OVERLAP:]
         return new
 
 
@@ -116,7 +122,7 @@ class GptStream:
     name = "gpt"
 
     def __init__(
-        self, timer: DeviceTimer | None, chunk: int, begin: Callable[[Piece], tuple[Tokens, Tensor]]
+        self, timer: DeviceTimer | None, chunk: int, begin: Callable[[Piece], tuple[Text, Tensor]]
     ) -> None:
         self.timer = timer
         self._chunk = chunk
@@ -135,7 +141,10 @@ class VocoderStream:
     """GPT latents to sound: for each whole chunk, and for the end, all latents so far are vocoded anew.
 
     That is quadratic in the length of the text, and where the text ends with a whole chunk all of it is
-    vocoded twice, for 1024 samples: as the package does.
+    vocoded twice, for 1024 samples: as the package does. With a `since` that computes no more than what is
+    new, each piece costs the same; the samples are equal but for rounding.
+
+    since  latents (1, N, C), voice and a sample's number -> the sound from this sample on
     """
 
     name = "vocoder"
@@ -145,12 +154,12 @@ class VocoderStream:
         timer: DeviceTimer | None,
         chunk: int,
         rate: int,
-        vocode: Callable[[Tensor, Tensor], Tensor],
+        since: Callable[[Tensor, Tensor, int], Tensor],
     ) -> None:
         self.timer = timer
         self._chunk = chunk
         self._rate = rate
-        self._vocode = vocode
+        self._since = since
         self._latents: list[Tensor] = []
         self._speaker: Tensor | None = None
         self._joined = Joined()
@@ -166,7 +175,7 @@ class VocoderStream:
 
     def _given(self, *, final: bool) -> Iterator[Piece]:
         with torch.inference_mode():  # left before the yield: else the consumer's code would run in it
-            wave = self._vocode(torch.cat(self._latents, dim=1), self._speaker).flatten()
+            wave = self._since(torch.cat(self._latents, dim=1), self._speaker, self._joined.start)
             samples = self._joined(wave, final).float().cpu().numpy()
         if len(samples):
             yield Piece("audio", np.asarray(samples), count=len(samples), rate=self._rate)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engines.contract import Piece, Stage
+from engines.contract import Buildable, Piece, Stage
 from harness.child import jobs_of
 from harness.point import Point
 
@@ -24,6 +24,8 @@ def build(config: dict[str, Any]) -> Any:
         **{key: value for key, value in config.items() if key != "_target_"}
     )
     component.load()
+    if isinstance(component, Buildable):
+        component.build()
     return component
 
 

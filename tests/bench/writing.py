@@ -98,7 +98,7 @@ def _device_ms(put_back: Any, there: Any, times: int = 100) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     for _ in range(times):
-        put_back._blend(there).to("cpu")
+        put_back._blend(there[None]).to("cpu")
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end) / times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engines.contract import Job, NotApplicable, Piece
+from engines.contract import Job, NotApplicable, Piece, Watch
 from engines.simulated import Simulated, SimulatedStage
 
 
@@ -229,3 +230,50 @@ class PaintStage:
         path = Path(self._painter.into or path.parent) / (self._painter.file_name or path.name)
         clips.write(path, clips.moving(count, seed), sound)
         yield Piece("video", {"path": str(path), "frames": count, "audio_s": self._seconds})
+
+
+class Shown(Simulated):
+    """Builds, shows its frames as pictures, and tells of each by Watch, as an engine with threads does.
+
+    broken  it cannot draw its sample
+    """
+
+    def __init__(self, broken: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.broken = broken
+
+    def watch(self, spans: Watch) -> None:
+        self.spans = spans
+
+    def build(self) -> None:
+        time.sleep(0.1)
+
+    def stages(self, job: Job) -> list[ShownStage]:
+        if self.broken and "/sample/" in job.output:
+            raise RuntimeError("out of paint")
+        return [ShownStage(self.spans, job)]
+
+
+class ShownStage:
+    name = "draw"
+    timer = None
+
+    def __init__(self, spans: Watch, job: Job) -> None:
+        self._spans = spans
+        self._job = job
+        self._seconds = 0.0
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        self._seconds += piece.count / piece.rate
+        yield from ()
+
+    def flush(self) -> Iterator[Piece]:
+        import numpy as np
+
+        count = math.ceil(self._seconds * 25 - 1e-9)
+        for number in range(count):
+            span = self._spans.begin("paint", self._job.index)
+            self._spans.mark("frame", self._job.index)
+            self._spans.end(span, 1)
+            yield Piece("frame", np.full((8, 8, 3), number, np.uint8))
+        yield Piece("video", {"path": "", "frames": count, "audio_s": self._seconds})

@@ -16,7 +16,8 @@ SIMULATED = "engines.simulated.Simulated"
 # 12 frames: 10 tokens of 1024 / 22,050 s are 0.464 s of sound, at 25 frames a second 11.6.
 TEXT, NUM_FRAMES = "Ten tokens", 12
 LIMITS = {
-    **dict.fromkeys(("start", "import", "load", "warm_up", "first_output", "stage", "wait"), 5.0),
+    **dict.fromkeys(("start", "import", "load", "build", "warm_up", "sample", "stage", "wait"), 5.0),
+    "first_output": 5.0,
     **dict.fromkeys(("job", "mark", "shutdown", "idle", "total"), 20.0),
     "stages": {},
 }

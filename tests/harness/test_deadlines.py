@@ -10,7 +10,8 @@ from harness.result import Outcome, Span
 
 S = 10**9
 LIMITS: dict[str, Any] = {
-    "start": 60, "import": 30, "load": 20, "warm_up": 10, "first_output": 15, "stage": 5, "wait": 40,
+    "start": 60, "import": 30, "load": 20, "build": 25, "warm_up": 10, "sample": 12,
+    "first_output": 15, "stage": 5, "wait": 40,
     "job": 50, "mark": 1, "shutdown": 8, "idle": 7, "total": 1000, "stages": {},
 }  # fmt: skip
 

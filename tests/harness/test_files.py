@@ -62,3 +62,10 @@ def test_a_result_without_digests_falls_back_on_times(made: Point, tmp_path: Pat
     assert files.changed(made, {}, SINCE) == ""
     os.utime(tmp_path / "me.wav", (NEW, NEW))
     assert files.changed(made, {}, SINCE) == str(tmp_path / "me.wav")
+
+
+def test_what_was_built_into_the_cache_meanwhile_is_no_change(made: Point, tmp_path: Path) -> None:
+    before = files.contents(made)
+    (tmp_path / "cache").mkdir()
+    cached = replace(made, avatar=made.avatar | {"cache": str(tmp_path / "cache")})
+    assert files.changed(cached, before, SINCE) == ""

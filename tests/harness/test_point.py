@@ -23,6 +23,8 @@ def test_the_order_of_keys_does_not_matter_and_values_do() -> None:
     assert turned.id == given.id
     assert replace(given, tts=given.tts | {"load_s": 0.001}).id != given.id
     assert replace(given, limits={}).id == given.id
+    assert replace(given, quality={"psnr_db": 30.0}).id == given.id
+    assert replace(given, tts=given.tts | {"cache": "runs/.cache"}).id == given.id
 
 
 def test_the_id_is_the_same_in_another_process() -> None:

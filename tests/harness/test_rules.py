@@ -100,6 +100,17 @@ def test_a_rule_may_name_a_function_that_looks_into_the_file(tmp_path: Path) -> 
     assert rules.complaint(str(tmp_path), rule) == "is not a file"
 
 
+def test_a_folder_may_be_one_that_is_still_to_be_made(tmp_path: Path) -> None:
+    rule = {"folder": True}
+    assert rules.complaint(str(tmp_path), rule) == ""
+    assert rules.complaint(str(tmp_path / "new/er"), rule) == ""
+    (tmp_path / "file").touch()
+    assert rules.complaint(str(tmp_path / "file"), rule) == "is not a folder"
+    assert rules.complaint(str(tmp_path / "file/in"), rule) == f"{tmp_path}/file is not a folder"
+    for value in (None, 5, "a" * 5000, "nul\0"):
+        assert rules.complaint(value, rule) == "is no folder; use runs/.cache"
+
+
 def test_a_wrong_path_is_told_with_the_words_that_do_as_well() -> None:
     rule = {"path_or": [None, "auto"], "path": "file"}
     assert (

@@ -77,7 +77,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
         ("fault.kind=fire", "fault.kind=fire: choose from none, hang, raise"),
         ("fault.worker=first", "fault.worker=first: must be a whole number"),
         ("fault.job=-1", "fault.job=-1: must be at least 0"),
-        ("fault.phase=sleep", "fault.phase=sleep: choose from load, warm_up, stage"),
+        ("fault.phase=sleep", "fault.phase=sleep: choose from load, build, warm_up, stage"),
         ("+limits.stages.avatar.motion=soon", "limits.stages.avatar.motion=soon: must be a number"),
         ("+limits.stages.avatar.moton=5", "limits.stages.avatar.moton: there is no such stage; choose "),
         ("+limits.stages.actor.motion=5", "limits.stages.actor.motion: there is no such stage; choose "),

@@ -73,7 +73,7 @@ def test_a_result_with_a_key_that_nobody_knows_is_not_read(stored: Path) -> None
 def test_another_schema_is_named(stored: Path) -> None:
     file = stored / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 99}))
-    with pytest.raises(store.UnreadableResult, match="schema 99, this version reads 1 and 2"):
+    with pytest.raises(store.UnreadableResult, match="schema 99, this version reads 1, 2 and 3"):
         store.load_result(stored)
 
 
@@ -112,6 +112,13 @@ def test_a_run_is_loaded_by_point_and_by_number_of_the_repeat(tmp_path: Path) ->
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such run; see the folders of runs/"):
         store.load_run(tmp_path / "nothing")
+
+
+def test_a_result_of_the_second_format_is_read_and_its_quality_is_open() -> None:
+    old = store.load_run(HERE / "schema_2")
+    assert [one.result.quality for one in old] == [{}] * len(old)
+    assert all(job.checks for one in old for job in one.result.jobs)
+    assert {json.loads(file.read_text())["schema"] for file in HERE.glob("schema_2/*/*/result.json")} == {2}
 
 
 def test_a_result_of_the_first_format_is_read_with_nothing_claimed_of_what_it_lacks() -> None:

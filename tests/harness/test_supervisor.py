@@ -266,7 +266,18 @@ def test_the_childs_libraries_get_as_many_threads_as_were_asked_for(monkeypatch:
 
 
 def test_every_phase_has_a_limit_in_these_tests() -> None:
-    assert {"import", "load", "warm_up", "job", "stage", "wait", "mark", "shutdown"} <= LIMITS.keys()
+    assert {
+        "import",
+        "load",
+        "build",
+        "warm_up",
+        "sample",
+        "job",
+        "stage",
+        "wait",
+        "mark",
+        "shutdown",
+    } <= LIMITS.keys()
 
 
 def test_a_child_forked_after_openmp_is_seen_waiting_in_libgomp(measured: Measured, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from reports.page import html as page_html
 from reports.page import sections_of
 from reports.tables import table
 from tests.data.make_runs import every_outcome
-from tests.reports import hostile
+from tests.reports import hostile, sweeps
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
@@ -42,13 +42,15 @@ def opened(measurements: Sequence[Measurement], width_px: int, folder: Path) -> 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
-@pytest.mark.parametrize("width_px", [360, 1400])
-@pytest.mark.parametrize("kind", ["every outcome", "hostile"])
+@pytest.mark.parametrize(
+    ("kind", "width_px"),
+    [("every outcome", 360), ("every outcome", 1400), ("hostile", 360), ("hostile", 1400), ("matrix", 360)],
+)
 def test_a_page_fits_its_window_and_the_console_stays_silent(
     kind: str, width_px: int, tmp_path: Path
 ) -> None:
-    measurements = hostile.measurements() if kind == "hostile" else every_outcome()
-    content, window, console = opened(measurements, width_px, tmp_path)
+    runs = {"hostile": hostile.measurements, "matrix": sweeps.matrix, "every outcome": every_outcome}
+    content, window, console = opened(list(runs[kind]()), width_px, tmp_path)
     assert 300 < window <= width_px
     assert content <= window
     assert console == []

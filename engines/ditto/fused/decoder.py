@@ -104,7 +104,7 @@ class UpBlock(nn.Module):
 class FusedDecoder(nn.Module):
     """The forward of SpadeDecoder; its weights, folded before, are copied."""
 
-    casts_inputs = True
+    casts_itself = True
 
     def __init__(self, decoder: SpadeDecoder) -> None:
         super().__init__()

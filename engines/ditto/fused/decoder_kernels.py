@@ -14,11 +14,6 @@ _EPS = 1e-5
 _PIXELS, _CHANNELS = 32, 128
 
 
-def power(width: int) -> int:
-    """The power of two from `width` on: the shapes that Triton takes."""
-    return int(triton.next_power_of_2(width))
-
-
 @triton.jit
 def _partial_stats(
     x_at, y_at, sum_at, part_at, pixels, channels, splits,
@@ -67,16 +62,18 @@ def stats(x: Tensor, y: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """(x + y, or x where there is no y; its mean and 1 / deviation), exact means per block, then joined."""
     batch, height, width, channels = x.shape
     pixels, block = height * width, 128
-    splits, lanes = triton.cdiv(pixels, block), min(64, power(channels))
+    splits, lanes = triton.cdiv(pixels, block), min(64, triton.next_power_of_2(channels))
     total = x if y is None else torch.empty_like(x)
     part = torch.empty((batch, splits, 2, channels), dtype=torch.float32, device=x.device)
     grid = (splits, triton.cdiv(channels, lanes), batch)
     other = x if y is None else y
     _partial_stats[grid](x, other, total, part, pixels, channels, splits, y is not None, block, lanes)
     mean, rstd = torch.empty((2, batch, channels), dtype=torch.float32, device=x.device)
-    lanes = min(16, power(channels))
+    lanes = min(16, triton.next_power_of_2(channels))
     grid = (triton.cdiv(channels, lanes), batch)
-    _join_stats[grid](part, mean, rstd, pixels, channels, splits, _EPS, block, power(splits), lanes)
+    _join_stats[grid](
+        part, mean, rstd, pixels, channels, splits, _EPS, block, triton.next_power_of_2(splits), lanes
+    )
     return total, (mean, rstd)
 
 
@@ -117,7 +114,7 @@ def modulate(
     batch, height, width = scale_shift.shape[:3]
     channels = x.shape[3]
     made = torch.empty((batch, height, width, channels), dtype=x.dtype, device=x.device)
-    lanes = min(_CHANNELS, power(channels))
+    lanes = min(_CHANNELS, triton.next_power_of_2(channels))
     grid = (triton.cdiv(height * width, _PIXELS), triton.cdiv(channels, lanes), batch)
     sizes = (height, width, channels, enlarge, _PIXELS, lanes)
     _modulate[grid](x, *statistics, scale_shift, bias, made, slope, *sizes)
@@ -170,7 +167,7 @@ def assemble(parts: Sequence[Tensor], bias: Tensor, index: int, count: int, enla
     batch, height, width = corner.shape[0], corner.shape[1] - 1, corner.shape[2] - 1
     shape = (batch, height * enlarge, width * enlarge, channels)
     made = torch.empty(shape, dtype=corner.dtype, device=corner.device)
-    lanes = min(_CHANNELS, power(channels))
+    lanes = min(_CHANNELS, triton.next_power_of_2(channels))
     grid = (triton.cdiv(width * enlarge, _PIXELS), triton.cdiv(channels, lanes), batch * height * enlarge)
     others = parts[1:] if len(parts) > 1 else [corner] * 3
     sizes = (height, width, channels, index * channels, count * channels)

@@ -113,7 +113,7 @@ class Occlusion(nn.Module):
 class FusedWarp(nn.Module):
     """The forward of WarpNetwork; weights are copied. Coordinates are float32 whatever the weights are."""
 
-    casts_inputs = True
+    casts_itself = True
 
     def __init__(self, warp: WarpNetwork) -> None:
         super().__init__()

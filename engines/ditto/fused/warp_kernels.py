@@ -8,8 +8,6 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
-from engines.ditto.fused.decoder_kernels import power
-
 _VARIANCE = 0.01
 # Pixels and channels of a block.
 _PIXELS, _CHANNELS = 32, 128
@@ -52,6 +50,17 @@ def _heats(
 
 
 @triton.jit
+def _origin(index, size, source_at, driving_at, keyed):
+    """Where a voxel's value comes from along one axis, in voxels, when a key point moves.
+
+    Beyond the border of zeros all is zero: the nearest cell of it stands for the rest.
+    """
+    source = tl.load(source_at, mask=keyed, other=0.0)
+    driving = tl.load(driving_at, mask=keyed, other=0.0)
+    return tl.minimum(tl.maximum(_place(_axis(index, size) - driving + source, size), -1.0), size * 1.0)
+
+
+@triton.jit
 def _candidates(
     volume_at, source_at, driving_at, out_at, total, depth, height, width, lanes, heats, points,
     CHANNELS: tl.constexpr, VOXELS: tl.constexpr,
@@ -66,18 +75,9 @@ def _candidates(
     picture = voxel // (width * height * depth)
     keyed = (voxel < total) & (motion > 0)
     at = (picture * points + motion - 1) * 3
-    sx, dx = tl.load(source_at + at, mask=keyed, other=0.0), tl.load(driving_at + at, mask=keyed, other=0.0)
-    sy = tl.load(source_at + at + 1, mask=keyed, other=0.0)
-    dy = tl.load(driving_at + at + 1, mask=keyed, other=0.0)
-    sz = tl.load(source_at + at + 2, mask=keyed, other=0.0)
-    dz = tl.load(driving_at + at + 2, mask=keyed, other=0.0)
-    px = _place(_axis(x, width) - dx + sx, width)
-    py = _place(_axis(y, height) - dy + sy, height)
-    pz = _place(_axis(z, depth) - dz + sz, depth)
-    # Beyond the border all is zero: the nearest cell of it stands for the rest.
-    px = tl.minimum(tl.maximum(px, -1.0), width * 1.0)
-    py = tl.minimum(tl.maximum(py, -1.0), height * 1.0)
-    pz = tl.minimum(tl.maximum(pz, -1.0), depth * 1.0)
+    px = _origin(x, width, source_at + at, driving_at + at, keyed)
+    py = _origin(y, height, source_at + at + 1, driving_at + at + 1, keyed)
+    pz = _origin(z, depth, source_at + at + 2, driving_at + at + 2, keyed)
     fx, fy, fz = tl.floor(px), tl.floor(py), tl.floor(pz)
     along = px - fx
     # The last cell of the border has no neighbour behind it in the row; its weight is 0 there.
@@ -104,7 +104,9 @@ def candidates(compressed: Tensor, kp_source: Tensor, kp_driving: Tensor, heats:
     made = new((*shape, width), dtype=compressed.dtype, device=compressed.device)
     keys = (kp_source.contiguous(), kp_driving.contiguous())
     sizes = (total, *shape[1:], width, heats, points)
-    _heats[(triton.cdiv(total, 64),)](*keys, made, *sizes, -0.5 / _VARIANCE, 64, power(heats))
+    _heats[(triton.cdiv(total, 64),)](
+        *keys, made, *sizes, -0.5 / _VARIANCE, 64, triton.next_power_of_2(heats)
+    )
     bordered = F.pad(compressed, (0, 0, 1, 2, 1, 2, 1, 2))
     _candidates[(triton.cdiv(total, 128), points + 1)](bordered, *keys, made, *sizes, channels, 128)
     return made
@@ -140,7 +142,7 @@ def relu_pool(x: Tensor, bias: Tensor, halve: bool) -> Tensor:
     if halve:
         height, width = height // 2, width // 2
     made = torch.empty((batch, depth, height, width, channels), dtype=x.dtype, device=x.device)
-    lanes, total = min(_CHANNELS, power(channels)), batch * depth * height * width
+    lanes, total = min(_CHANNELS, triton.next_power_of_2(channels)), batch * depth * height * width
     grid = (triton.cdiv(total, _PIXELS), triton.cdiv(channels, lanes))
     _relu_pool[grid](x, bias, made, total, height, width, channels, halve, _PIXELS, lanes)
     return made
@@ -176,7 +178,7 @@ def interleave(corner_parts: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
     batch, depth, height, width, skips = skip.shape
     channels = bias.shape[0]
     made = torch.empty((batch, depth, height, width, channels + skips), dtype=skip.dtype, device=skip.device)
-    lanes = min(_CHANNELS, power(channels + skips))
+    lanes = min(_CHANNELS, triton.next_power_of_2(channels + skips))
     grid = (triton.cdiv(width, _PIXELS), triton.cdiv(channels + skips, lanes), batch * depth * height)
     _interleave[grid](corner_parts, bias, skip, made, height, width, channels, skips, _PIXELS, lanes)
     return made
@@ -225,7 +227,9 @@ def deform(partial: Tensor, bias: Tensor, kp_source: Tensor, kp_driving: Tensor,
     sizes = (total, *shape[1:], partial.shape[4], bias.shape[0])
     keys = (kp_source.contiguous(), kp_driving.contiguous())
     grid = (triton.cdiv(total, block),)
-    _deform[grid](partial, bias, *keys, made, *sizes, depth_taps, block, power(bias.shape[0]))
+    _deform[grid](
+        partial, bias, *keys, made, *sizes, depth_taps, block, triton.next_power_of_2(bias.shape[0])
+    )
     return made
 
 
@@ -263,5 +267,7 @@ def sample(volume: Tensor, deformation: Tensor) -> Tensor:
     total, block = batch * depth * height * width, 64
     made = torch.empty((batch, height, width, depth * channels), dtype=volume.dtype, device=volume.device)
     sizes = (total, depth, height, width, channels)
-    _sample[(triton.cdiv(total, block),)](volume, deformation, made, *sizes, block, power(channels))
+    _sample[(triton.cdiv(total, block),)](
+        volume, deformation, made, *sizes, block, triton.next_power_of_2(channels)
+    )
     return made

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from engines.ditto.networks.blocks import ConvNorm
 from engines.ditto.networks.motion import NUM_KEYPOINTS
+from engines.ditto.networks.native import GatherSample, Translate
 
 NUM_MOTIONS = NUM_KEYPOINTS + 1  # the identity, for the background, comes first
 _VARIANCE = 0.01
@@ -66,6 +67,31 @@ def sample_volume(volume: Tensor, grid: Tensor) -> Tensor:
     """
     sampled = F.grid_sample(volume.to(grid.dtype), grid, padding_mode="zeros", align_corners=False)
     return sampled.to(volume.dtype)
+
+
+class Sample(nn.Module):
+    """sample_volume as a module, which exported networks have in another form."""
+
+    def forward(self, volume: Tensor, grid: Tensor) -> Tensor:
+        """(B, C, D, H, W), (B, D', H', W', 3) -> (B, C, D', H', W')."""
+        return sample_volume(volume, grid)
+
+    def native(self) -> nn.Module:
+        """The same without grid sampling, bit for bit."""
+        return GatherSample()
+
+
+class Deform(nn.Module):
+    """A volume moved by every motion; all motions are translations, and exported networks rely on that."""
+
+    def forward(self, feature: Tensor, motions: Tensor, kp_source: Tensor, kp_driving: Tensor) -> Tensor:
+        """(B, C, D, H, W), (B, 22, D, H, W, 3), unused, unused -> (B, 22, C, D, H, W)."""
+        repeated = feature.unsqueeze(1).expand(-1, NUM_MOTIONS, -1, -1, -1, -1).flatten(0, 1)
+        return sample_volume(repeated, motions.flatten(0, 1)).unflatten(0, (-1, NUM_MOTIONS))
+
+    def native(self) -> nn.Module:
+        """The same by matrices, to float32 rounding."""
+        return Translate()
 
 
 def _gaussians(grid: Tensor, keypoints: Tensor) -> Tensor:
@@ -141,6 +167,7 @@ class DenseMotionNetwork(nn.Module):
         self.compress = nn.Conv3d(size.channels, size.compressed, 1)
         self.norm = nn.BatchNorm3d(size.compressed)
         self.occlusion = nn.Conv2d(self.hourglass.outputs * size.depth, 1, 7, padding=3)
+        self.deform = Deform()
 
     def forward(self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor) -> DenseMotion:
         """feature (B, C, D, H, W), key points (B, 21, 3) -> DenseMotion, coordinates in float32 or better."""
@@ -149,7 +176,7 @@ class DenseMotionNetwork(nn.Module):
         grid = identity_grid(*feature.shape[2:], like=kp_source)
         motions = self._motions(grid, kp_source, kp_driving)
         compressed = F.relu(self.norm(self.compress(feature)))
-        deformed = self._deform(compressed, motions)
+        deformed = self.deform(compressed, motions, kp_source, kp_driving)
         heat = _gaussians(grid, kp_driving) - _gaussians(grid, kp_source)
         heat = F.pad(heat, (0, 0, 0, 0, 0, 0, 1, 0)).unsqueeze(2).to(compressed.dtype)
         prediction = self.hourglass(torch.cat([heat, deformed], dim=2).flatten(1, 2))
@@ -165,12 +192,6 @@ class DenseMotionNetwork(nn.Module):
         moved = grid - kp_driving[points] + kp_source[points]
         return torch.cat([grid.expand(moved.shape[0], 1, -1, -1, -1, -1), moved], dim=1)
 
-    @staticmethod
-    def _deform(feature: Tensor, motions: Tensor) -> Tensor:
-        """(B, C, D, H, W), (B, 22, D, H, W, 3) -> (B, 22, C, D, H, W): the feature moved by every motion."""
-        repeated = feature.unsqueeze(1).expand(-1, NUM_MOTIONS, -1, -1, -1, -1).flatten(0, 1)
-        return sample_volume(repeated, motions.flatten(0, 1)).unflatten(0, (-1, NUM_MOTIONS))
-
 
 class WarpNetwork(nn.Module):
     """state_dict of the released warp_network.pth. Source: LivePortrait 1986663, by its facts."""
@@ -180,6 +201,7 @@ class WarpNetwork(nn.Module):
         self.dense_motion_network = DenseMotionNetwork(size)
         self.third = ConvNorm(2, size.channels * size.depth, size.outputs, slope=0.01)
         self.fourth = nn.Conv2d(size.outputs, size.outputs, 1)
+        self.sample = Sample()
 
     def forward(self, feature_3d: Tensor, kp_source: Tensor, kp_driving: Tensor) -> Tensor:
         """(B, 32, 16, H, W), (B, 21, 3), (B, 21, 3) -> (B, 256, H, W) at full size.
@@ -187,5 +209,5 @@ class WarpNetwork(nn.Module):
         H, W: multiples of 32 (of 8 at tiny size), at least twice that. Depth is fixed by the weights.
         """
         motion = self.dense_motion_network(feature_3d, kp_source, kp_driving)
-        moved = sample_volume(feature_3d, motion.deformation).flatten(1, 2)
+        moved = self.sample(feature_3d, motion.deformation).flatten(1, 2)
         return self.fourth(self.third(moved)) * motion.occlusion

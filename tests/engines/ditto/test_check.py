@@ -27,7 +27,8 @@ PORTRAIT = ROOT / "media" / "portrait.png"
 def configuration(portrait: Path = PORTRAIT, resolution: str = "180x240", **keys: Any) -> dict[str, Any]:
     words = {"_target_": "engines.ditto.pipeline.Ditto", "stage_names": ["source"]}
     workload = {"portrait": str(portrait), "resolution": resolution}
-    return {"avatar": {**words, **vars(Settings()), **keys}, "workload": workload}
+    executor = {"name": "threads", "workers": 2}
+    return {"avatar": {**words, **vars(Settings()), **keys}, "workload": workload, "executor": executor}
 
 
 def refusal(data: dict[str, Any]) -> str:
@@ -45,6 +46,7 @@ def test_a_wrong_key_is_an_error_and_what_cannot_run_here_a_reason() -> None:
     assert "avatar.emo=9: 0 to 7" in refusal(configuration(emo=9))
     assert check(configuration(device="cpu", putback="gpu")).endswith("use avatar.putback=cpu")
     assert "60 frames would be lost" in check(configuration(size="full", mode="online"))
+    assert "for torch" in check(configuration(fused=True, backend="tensorrt", device="cuda"))
 
 
 @pytest.mark.parametrize("resolution", ["540x961", "961x540"])

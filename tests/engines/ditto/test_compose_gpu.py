@@ -78,8 +78,8 @@ def test_a_frame_is_not_touched_by_a_later_one():
 @pytest.mark.parametrize(
     ("render", "said"),
     [
-        (torch.zeros(3, 32, 32), r"\(3, 32, 32\)"),
-        (torch.zeros(SIDE, SIDE, 3), r"\(64, 64, 3\)"),
+        (torch.zeros(3, 32, 32), r"\(1, 3, 32, 32\)"),
+        (torch.zeros(SIDE, SIDE, 3), r"\(1, 64, 64, 3\)"),
         (torch.zeros(3, SIDE, SIDE, dtype=torch.float16), "float16"),
     ],
 )

@@ -87,12 +87,18 @@ def test_x264_uses_the_threads_that_were_asked_for_or_as_many_as_the_rows_allow(
     )
     said = told((tmp_path / "a.mp4").read_bytes())
     assert int(said["threads"]) == usable_threads(height, asked) == used
-    assert writer.ran() == {
-        "encoder": "x264",
-        "container": container,
-        "x264_preset": "ultrafast",
-        key: used,
-    }
+    threading = {} if used == 1 else {"x264_threading": "slices"}
+    expected = {"encoder": "x264", "container": container, "x264_preset": "ultrafast", key: used}
+    assert writer.ran() == {**expected, **threading}
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_threads_with_a_frame_each_are_not_bound_by_rows_and_the_stream_tells_of_them(tmp_path, threads):
+    writer = written(tmp_path / "a.mp4", height=64, threads=threads, threading="frames")
+    said = told((tmp_path / "a.mp4").read_bytes())
+    assert (said["threads"], said["sliced_threads"]) == (str(threads), "0")
+    assert writer.ran()["x264_threading"] == "frames"
+    assert writer.ran()["x264_threads"] == threads
 
 
 def test_a_stream_that_was_made_with_other_threads_says_so(tmp_path):

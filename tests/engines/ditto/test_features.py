@@ -31,9 +31,9 @@ def test_resampling_rounds_the_length_up():
 def test_a_clip_shorter_than_a_window_asks_the_encoder_once():
     calls = []
 
-    def encoder(chunk):
-        calls.append(chunk)
-        return np.arange(20, dtype=np.float32)[:, None] * np.ones((1, 1024), np.float32)
+    def encoder(chunks):
+        calls.extend(chunks)
+        return np.arange(20, dtype=np.float32)[None, :, None] * np.ones((len(chunks), 1, 1024), np.float32)
 
     rows = features.encode(np.ones(640, np.float32), encoder)
     assert [len(chunk) for chunk in calls] == [6480]
@@ -81,9 +81,9 @@ def test_online_without_soxr_is_not_possible(monkeypatch):
 
 
 def heard_by(encoder_calls):
-    def encoder(chunk):
-        encoder_calls.append(chunk.copy())
-        return np.zeros((20, 1024), np.float32)
+    def encoder(chunks):
+        encoder_calls.extend(chunk.copy() for chunk in chunks)
+        return np.zeros((len(chunks), 20, 1024), np.float32)
 
     return encoder
 
@@ -99,6 +99,31 @@ def test_online_chunks_begin_every_3200_samples_and_end_behind_the_last(samples)
     assert len(calls) == len(rows) == len(starts)
     for call, start in zip(calls, starts, strict=True):
         np.testing.assert_array_equal(call, padded[start : start + 6480])
+
+
+@pytest.mark.parametrize("samples", [640, 16_000, 40_001])
+def test_windows_in_batches_are_those_of_single_calls_in_their_order(samples):
+    def encoder(chunks):
+        sizes.append(len(chunks))
+        return np.cumsum(chunks[:, 320:].reshape(len(chunks), 20, -1)[:, :, :1], axis=1) * np.ones(
+            1024, np.float32
+        )
+
+    sound, sizes = np.random.default_rng(2).standard_normal(samples).astype(np.float32), []
+    single, batched = (features.encode(sound, encoder, batch) for batch in (1, 4))
+    np.testing.assert_array_equal(single, batched)
+    windows = -(-len(single) // 5)
+    assert sizes == [1] * windows + [4] * (windows // 4) + [windows % 4] * (windows % 4 > 0)
+
+
+def test_online_chunks_that_are_there_together_are_encoded_together():
+    sizes = []
+    chunks = features.Chunks(lambda given: sizes.append(len(given)) or np.zeros((len(given), 20, 1024)), 3)
+    # 1920 samples of silence come before: the first window ends at 4560, each later one 3200 behind
+    for samples, expected in ((4559, []), (1, [1]), (3200 * 4, [1, 3, 1]), (3200, [1, 3, 1, 1])):
+        rows = list(chunks.feed(np.zeros(samples, np.float32)))
+        assert sizes == expected
+        assert all(row.shape == (5, 1024) for row in rows)
 
 
 def test_the_first_chunk_needs_285_ms_of_sound():

@@ -21,6 +21,7 @@ def ditto():
     before = torch.get_num_threads()
     component = Ditto(device="cpu", size="tiny", steps=2, mode="online", overlap=OVERLAP)
     component.load()
+    component.build()
     yield component
     torch.set_num_threads(before)
 
@@ -71,6 +72,17 @@ def test_frames_come_as_soon_as_the_sound_for_them_is_there(ditto, job):
     # the first 5 frames after 485 ms, 5 more with every 200 ms, the rest when all has been said
     assert [moments.count(count) for count in (97, 137, 177)] == [5, 5, 5]
     assert moments.count(200) == 10
+
+
+def test_batches_and_frames_in_flight_hold_no_frame_back(ditto, job, tmp_path):
+    pieces = sound(0.7, 80, 16_000)
+    at_once, _ = drawn(ditto, job, pieces)
+    component = Ditto(
+        device="cpu", size="tiny", steps=2, mode="online", overlap=OVERLAP, batch=4, in_flight=3
+    )
+    component.load()
+    component.build()
+    assert drawn(component, job, pieces)[0] == at_once
 
 
 def test_the_resampler_adds_40_ms_at_most(ditto, job):

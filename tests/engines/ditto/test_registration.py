@@ -24,6 +24,7 @@ def ditto(tmp_path_factory):
     folder = face_models.folder(tmp_path_factory.mktemp("faces"))
     component = Ditto(device="cpu", size="tiny", steps=2, faces=str(folder), smo_k_s=3)
     component.load()
+    component.build()
     yield component
     torch.set_num_threads(before)
 
@@ -109,6 +110,7 @@ def test_what_runs_is_read_back_as_plain_data(ditto, tmp_path):
 def test_a_stored_crop_is_told_too():
     component = Ditto(device="cpu", size="tiny", steps=2)
     component.load()
+    component.build()
     assert isinstance(source(component, job(PORTRAIT)).put_back(0), PutBack)
     faces = component.attest()["faces"]
     assert faces["backends"] == {"stored crop": {"backend": "json"}}

@@ -25,8 +25,16 @@ CONF = Path(__file__).parents[3] / "conf" / "avatar" / "ditto.yaml"
             {"size": "full", "overlap": 80},
             "avatar.overlap=80: 0 to 79 frames shared by windows of 80; use 10",
         ),
-        ({"precision": "int8"}, "avatar.precision=int8: unknown; use one of fp32, fp16"),
-        ({"backend": "magic"}, "avatar.backend=magic: unknown; use one of eager"),
+        ({"precision": "int4"}, "avatar.precision=int4: unknown; use one of fp32, tf32, fp16"),
+        ({"backend": "magic"}, "avatar.backend=magic: unknown; use one of eager, compile, cudagraph"),
+        (
+            {"stage_backend": {"warp": "magic"}},
+            "avatar.stage_backend.warp=magic: unknown; use null or one of eager, compile",
+        ),
+        ({"stage_precision": {"lips": "fp16"}}, "takes source, features, motion, stitch, warp, decode"),
+        ({"batch": 0}, "avatar.batch=0: 1 to 64 frames per call; use 1 or 4"),
+        ({"in_flight": 9}, "avatar.in_flight=9: 1 to 8 batches ahead; use 1 or 2"),
+        ({"x264_threading": "rows"}, "avatar.x264_threading=rows: unknown; use one of slices, frames"),
         ({"weights": "/nowhere", "size": "full"}, "avatar.weights=/nowhere: no folder models/"),
         ({"weights": "/nowhere"}, "released weights are full size; use size=full or avatar.weights=random"),
         ({"hubert": "/nowhere.onnx"}, "avatar.hubert=/nowhere.onnx: no such file; use avatar.hubert=random"),
@@ -97,6 +105,10 @@ def test_every_form_that_upstream_takes_is_taken(keys):
         ({"precision": "fp16"}, "use avatar.precision=fp32"),
         ({"putback": "gpu"}, "use avatar.putback=cpu"),
         ({"encoder": "nvenc"}, "use avatar.encoder=x264"),
+        (
+            {"container": "fragmented", "x264_threading": "frames"},
+            "a stream must not; use avatar.x264_threading=slices",
+        ),
         ({"mode": "online", "overlap": 9}, "the first 2 frames would be lost; use avatar.overlap=17"),
         (
             {"mode": "online", "overlap": 10, "size": "full"},
@@ -131,13 +143,27 @@ def test_what_the_config_file_calls_impossible_cannot_be_set_either(combination)
 def test_the_config_file_has_every_key_with_its_default_and_no_other():
     given = yaml.safe_load(CONF.read_text())
     assert given["_target_"] == "engines.ditto.pipeline.Ditto"
-    words = ("_target_", "rules", "check", "impossible", "stage_names")
+    words = ("_target_", "rules", "check", "impossible", "stage_names", "optimised")
     keys = {key: value for key, value in given.items() if key not in words}
     settings = Settings(**{key: value for key, value in keys.items() if "${" not in str(value)})
     lists = {"fade_out_keys": tuple(settings.fade_out_keys)}
     assert dataclasses.replace(settings, **lists) == Settings()
     assert set(keys) == set(Settings.__dataclass_fields__)
-    assert set(given["rules"]) <= set(keys)
+    assert {key.partition(".")[0] for key in given["rules"]} <= set(keys)
+    for key in ("stage_backend", "stage_precision"):
+        assert {f"{key}.{stage}" for stage in given[key]} <= set(given["rules"])
+
+
+def test_the_fast_settings_are_keys_of_the_others_and_can_run_on_a_gpu():
+    fast = yaml.safe_load((CONF.parent / "ditto_fast.yaml").read_text())
+    assert fast.pop("defaults") == ["ditto", "_self_"]
+    settings = Settings(device="cuda", size="full", **fast)
+    assert all(getattr(settings, key) == value != getattr(Settings(), key) for key, value in fast.items())
+
+
+def test_what_counts_as_optimised_is_optimised_nowhere_by_default():
+    reference = yaml.safe_load(CONF.read_text())["optimised"]
+    assert {key: getattr(Settings(), key) for key in reference} == reference
 
 
 def checkpoint(folder, hubert):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engines.contract import Job, Piece
+from engines.ditto.batches import Batch, ranges
 from engines.ditto.cfg import NO_CFG, Cfg
 from engines.ditto.clip import Clip, Source
 from engines.ditto.encoders import Encoder
@@ -43,7 +44,7 @@ def clip(num_source_frames=1, cfg=NO_CFG, seed=0, **keys):
         settings=Settings(**keys),
         cfg=cfg,
         stitch=lambda x_s, x_d: (x_s, x_d),
-        warp=lambda feature, x_s, x_d: feature,
+        warp=lambda features, x_s, x_d: features,
     )
     job = Job(0, "", "en", "", "", 2, 2, "", seed, None)
     return Clip(job, models, lambda job: source, Encoder(), {})
@@ -52,7 +53,7 @@ def clip(num_source_frames=1, cfg=NO_CFG, seed=0, **keys):
 def points(of, motion):
     """(x_s, x_d), each (n, 21, 3), of motion in two pieces."""
     stage = Stitch(of)
-    given = [out.data for part in np.array_split(motion, 2) for out in stage.feed(Piece("motion", part))]
+    given = [out.data.data for part in np.array_split(motion, 2) for out in stage.feed(Piece("motion", part))]
     return np.concatenate([x_s for x_s, _ in given]), np.concatenate([x_d for _, x_d in given])
 
 
@@ -125,12 +126,41 @@ def test_random_blinks_are_the_jobs_own():
     assert np.abs(eyes(1) - eyes(2)).max() > 0.1
 
 
-def test_a_source_video_is_shown_to_its_end_and_back():
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_source_video_is_shown_to_its_end_and_back(batch):
     of = clip(num_source_frames=3)
     warp, put_back = Warp(of), PutBackStage(of)
-    warped = [next(warp.feed(Piece("keypoints", (None, None)))).data for _ in range(8)]
-    shown = [next(put_back.feed(Piece("crop", None))).data[0] for _ in range(8)]
+    warped, shown = [], []
+    for frames, last in ranges(0, 8, batch):
+        [piece] = warp.feed(Piece("keypoints", Batch(frames, last, (None, None))))
+        warped += piece.data.data
+        crop = Batch(frames, last, [None] * len(frames))
+        shown += [out.data[0] for out in put_back.feed(Piece("crop", crop))]
     assert warped == shown == [0, 1, 2, 2, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_batches_stitch_the_same_points_and_end_with_their_piece_of_motion(case):
+    given, keys, _, _ = CASES[case]
+
+    def stitched(batch):
+        of = clip(**given, **keys, batch=batch)
+        of.first_motion = rows("first", 265)
+        stage = Stitch(of)
+        parts = np.array_split(rows("motion", 13, 265), [8])
+        return [out for part in parts for out in stage.feed(Piece("motion", part))]
+
+    one, three = stitched(1), stitched(3)
+    assert [(list(piece.data.frames), piece.data.last, piece.count) for piece in three] == [
+        ([0, 1, 2], False, 3),
+        ([3, 4, 5], False, 3),
+        ([6, 7], True, 2),
+        ([8, 9, 10], False, 3),
+        ([11, 12], True, 2),
+    ]
+    for side in range(2):
+        alone, together = (np.concatenate([p.data.data[side] for p in pieces]) for pieces in (one, three))
+        np.testing.assert_array_equal(alone, together)
 
 
 def test_eyes_of_a_source_video_condition_frame_by_frame_or_by_its_first():

@@ -36,9 +36,9 @@ def tone(seconds):
     return (0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
 
 
-def write(path, pictures, seconds, threads=1):
+def write(path, pictures, seconds, threads=1, threading="slices"):
     height, width = pictures[0].shape[:2]
-    writer = Mp4Writer(path, width, height, rate=RATE, threads=threads)
+    writer = Mp4Writer(path, width, height, rate=RATE, threads=threads, threading=threading)
     for frame in pictures:
         writer.add(frame)
     writer.finish(tone(seconds))
@@ -67,12 +67,23 @@ def test_all_frames_and_the_whole_sound_are_in_one_file(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["a.mp4"]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_equal_input_gives_equal_bytes(tmp_path, threads):
+@pytest.mark.parametrize(("threads", "threading"), [(1, "slices"), (2, "slices"), (4, "frames")])
+def test_equal_input_gives_equal_bytes(tmp_path, threads, threading):
     # more frames than the encoder looks ahead: there its rate control once differed from run to run
     pictures = noisy_faces(50)
-    files = {write(tmp_path / f"{i}.mp4", pictures, 0.4, threads).read_bytes() for i in range(6)}
+    files = {write(tmp_path / f"{i}.mp4", pictures, 0.4, threads, threading).read_bytes() for i in range(6)}
     assert len(files) == 1
+
+
+def test_threads_with_a_frame_each_hold_frames_back_and_lose_none(tmp_path):
+    pictures = frames(30)
+    sliced, framed = (
+        decoded(write(tmp_path / f"{threading}.mp4", pictures, 1.2, 4, threading))
+        for threading in ("slices", "frames")
+    )
+    assert len(sliced[0]) == len(framed[0]) == 30
+    # the same quality, in other bits
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in zip(sliced[0], framed[0], strict=True)) < 1
 
 
 def test_sound_out_of_range_is_clipped_instead_of_wrapped(tmp_path):

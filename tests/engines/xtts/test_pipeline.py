@@ -231,7 +231,8 @@ def test_attest_says_what_ran(xtts: Xtts) -> None:
     assert facts["versions"]["torch"] == torch.__version__
     speech(xtts, replace(JOB, num_tokens=2))
     assert xtts.attest()["ran"] == {
-        "device": "cpu", "size": "tiny", "precision": "fp32", "backend": "eager", "mode": "full"
+        "device": "cpu", "size": "tiny", "precision": "fp32", "backend": "eager", "mode": "full",
+        "stage_backend": {"gpt": None, "vocoder": None}, "stage_precision": {"gpt": None, "vocoder": None},
     }  # fmt: skip
     assert xtts.memory() == {}
 
@@ -266,8 +267,8 @@ def test_settings_that_cannot_be_are_refused_before_loading() -> None:
     base = {"device": "cpu", "size": "tiny", "weights": "random", "seed": 0}
     with pytest.raises(ValueError, match=r"tts.mode=live: not offered; use full or stream"):
         Xtts(**base, mode="live")
-    with pytest.raises(ValueError, match=r"tts.precision=fp16: not offered; use fp32"):
-        Xtts(**base, precision="fp16")
+    with pytest.raises(ValueError, match=r"tts.precision=fp64: not offered; use fp32 or tf32"):
+        Xtts(**base, precision="fp64")
     with pytest.raises(ValueError, match=r"tts.speaker=Ana: random weights have no named speakers"):
         Xtts(**base, speaker="Ana")
     with pytest.raises(ValueError, match=r"tts.condition_chunk_s=9: at most tts.condition_s=6"):
