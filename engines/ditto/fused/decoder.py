@@ -127,6 +127,6 @@ class FusedDecoder(nn.Module):
             x, stats = block(x, stats, guide)
         x, stats = ops.add_stats(*self.up_0(x, stats, guide))
         shortcut, y = self.up_1(x, stats, guide)
-        x = F.leaky_relu_(shortcut.add_(y).add_(self.last_bias), _SLOPE)
+        x = ops.add_leaky(shortcut, y, self.last_bias, _SLOPE)
         picture = conv(x, self.image, 1, self.image_bias).movedim(3, 1)
         return torch.sigmoid(F.pixel_shuffle(picture.float().contiguous(), 2))

@@ -122,6 +122,28 @@ def modulate(
 
 
 @triton.jit
+def _add_leaky(
+    x_at, y_at, bias_at, out_at, total, channels, slope, ADD: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < total
+    value = tl.load(x_at + at, mask=inside, other=0.0).to(tl.float32)
+    if ADD:
+        value += tl.load(y_at + at, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(bias_at + at % channels, mask=inside, other=0.0).to(tl.float32)
+    value = tl.where(value > 0, value, value * slope)
+    tl.store(out_at + at, value.to(out_at.dtype.element_ty), mask=inside)
+
+
+def add_leaky(x: Tensor, y: Tensor | None, bias: Tensor, slope: float) -> Tensor:
+    made, block = torch.empty_like(x), 1024
+    grid = (triton.cdiv(x.numel(), block),)
+    other = x if y is None else y
+    _add_leaky[grid](x, other, bias, made, x.numel(), x.shape[3], slope, y is not None, block)
+    return made
+
+
+@triton.jit
 def _assemble(
     corner_at, row_at, column_at, middle_at, bias_at, out_at, height, width, channels, first, stride,
     ENLARGE: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,

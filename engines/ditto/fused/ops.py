@@ -55,6 +55,13 @@ def modulate(
     return F.leaky_relu(normal * scale + shift, slope).to(x.dtype)
 
 
+def add_leaky(x: Tensor, y: Tensor | None, bias: Tensor, slope: float) -> Tensor:
+    """x (B, H, W, C), plus y where there is one, plus bias (C), then leaky ReLU."""
+    if x.is_cuda:
+        return decoder_kernels.add_leaky(x, y, bias, slope)
+    return F.leaky_relu((x if y is None else x + y) + bias, slope)
+
+
 def assemble(parts: Sequence[Tensor], bias: Tensor, index: int, count: int, enlarge: int) -> Tensor:
     """What the convolutions of engines.ditto.fused.phases give, as the enlarged picture; bias, then ReLU.
 

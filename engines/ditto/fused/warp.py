@@ -138,6 +138,6 @@ class FusedWarp(nn.Module):
         compressed = F.relu_(F.linear(volume, self.compress, self.compress_bias))
         x = self.hourglass(ops.candidates(compressed, kp_source, kp_driving, self.heats, self.inputs))
         moved = ops.sample(volume, self.mask(x, kp_source, kp_driving))
-        y = F.leaky_relu_(conv(moved, self.third, 1, self.third_bias), 0.01)
+        y = ops.add_leaky(conv(moved, self.third, 1), None, self.third_bias, 0.01)
         y = conv(y, self.fourth, 0, self.fourth_bias) * self.occlusion(x)
         return y.movedim(3, 1)

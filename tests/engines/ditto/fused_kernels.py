@@ -43,6 +43,10 @@ def decoder_cases(device: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor
     for enlarge in (1, 2):
         arguments = (x, statistics, made(2, 12 * enlarge, 8 * enlarge, 48), made(48), 0.2, enlarge)
         yield f"modulate {enlarge}", decoder_kernels.modulate(*arguments), on_cpu(ops.modulate, *arguments)
+    for other in (y, None):
+        arguments = (x, other, made(24), 0.2)
+        found = decoder_kernels.add_leaky(*arguments)
+        yield f"add_leaky {other is not None}", found, on_cpu(ops.add_leaky, *arguments)
     for enlarge in (2, 4):
         parts = [made(2, 7, 5, 4 * 48)]
         if enlarge > 2:

@@ -28,5 +28,5 @@ def test_every_kernel_gives_the_numbers_of_plain_torch():
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    # stats 5, modulate 2, assemble 6, candidates 2, relu_pool 2, interleave, deform and sample
-    assert len(ran.stdout.splitlines()) == 20, ran.stdout
+    # stats 5, modulate 2, add_leaky 2, assemble 6, candidates 2, relu_pool 2, interleave, deform and sample
+    assert len(ran.stdout.splitlines()) == 22, ran.stdout
