@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(PYTHON_ENV) -m harness +sweep=workers
 
 test: .venv/.installed
-	$(PYTHON_ENV) -m pytest -q -n 2
+	$(PYTHON_ENV) -m pytest -q -n 2 --dist loadscope
 
 test-slow: .venv/.installed
 	$(PYTHON_ENV) -m pytest -q -m "slow and not gpu"

@@ -21,8 +21,15 @@ class CudaTimer:
         torch.cuda.synchronize()
 
 
+def built(device: str) -> None:
+    """Give back what building took, trials and originals of what was converted; peaks count from here on."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
 def peaks_mib(device: str) -> dict[str, float]:
-    """This process's peaks as torch counts them, in MiB; {} where `device` is not cuda."""
+    """This process's peaks since the last `built`, as torch counts them, in MiB; {} where it is not cuda."""
     if device != "cuda":
         return {}
     return {

@@ -21,8 +21,9 @@ IN_THE_CHILD = {
 } | {f"harness.executors.{path.stem}" for path in (ROOT / "harness/executors").glob("[a-z]*.py")}  # fmt: skip
 ENGINE_TO_BREAK = "engines.faults"  # the fault that needs torch imports it where it strikes
 READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict", "attestation"}
-MAX_LINES, MAX_FUNCTION_LINES, MAX_DEPTH = 300, 40, 7
-MAX_DEPTH_OF_REPORTS = 11  # they stand on the harness's metrics: four levels of those, six of their own
+MAX_LINES, MAX_FUNCTION_LINES = 300, 40
+MAX_DEPTH = 10  # Ditto: pipeline, stages, clip, models, what prepares networks, the rewritten ones, the plain ones
+MAX_DEPTH_OF_REPORTS = 11  # they stand on the harness's metrics: four levels of those, seven of their own
 
 
 def name_of(path: Path) -> str:

@@ -28,7 +28,6 @@ _CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 _KERNELS = frozenset(
     {"convolution", "cudnn_convolution_relu", "mm", "addmm", "linear", "mkldnn_linear", "_scaled_mm"}
 )
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def refuse(precision: str, device: torch.device, casts_itself: bool = False) -> None:
@@ -65,15 +64,12 @@ def casts_itself(module: nn.Module) -> bool:
     return bool(getattr(module, "casts_itself", False))
 
 
-def converted(
-    module: nn.Module, precision: str, device: torch.device, *, channels_last: bool = False
-) -> nn.Module:
+def converted(module: nn.Module, precision: str, device: torch.device) -> nn.Module:
     """The network with the weights of its products as the precision stores them.
 
     fp32, tf32  the module itself
     fp16, bf16  a copy whose weights of linear layers and convolutions have that dtype
     int8, fp8   a copy with those layers exchanged, see engines/backends/quantised.py
-    channels_last  lay the weights of convolutions out with channels innermost, so that cuDNN computes so
     Norms and everything else keep float32. A copy shares every tensor that is not converted, so it adds half
     of the converted weights' bytes (a quarter in 8 bits); who drops the original is left with that.
     Raises NotApplicable as `refuse` does, and where too little of the network would be in 8 bits.
@@ -87,9 +83,9 @@ def converted(
     dtype = _HALF.get(precision, torch.float32)
     if whole:
         return module if dtype is torch.float32 else share(module, _all_in(module, dtype))
-    if dtype is torch.float32 and not channels_last:
+    if dtype is torch.float32:
         return module
-    return share(module, _products_in(module, dtype, channels_last))
+    return share(module, _products_in(module, dtype))
 
 
 def share(module: nn.Module, instead: Mapping[int, Tensor] | None = None) -> nn.Module:
@@ -113,7 +109,7 @@ def _all_in(module: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
     return found
 
 
-def _products_in(module: nn.Module, dtype: torch.dtype, channels_last: bool) -> dict[int, Tensor]:
+def _products_in(module: nn.Module, dtype: torch.dtype) -> dict[int, Tensor]:
     """The parameters that go into products, in another dtype: what autocast would cast at every call.
 
     They belong to linear layers and convolutions, or are called like those of nn.MultiheadAttention.
@@ -124,11 +120,7 @@ def _products_in(module: nn.Module, dtype: torch.dtype, channels_last: bool) -> 
         for name, tensor in layer.named_parameters(recurse=False):
             if not (is_product or name.startswith("in_proj_")) or tensor.dtype is not torch.float32:
                 continue
-            form = torch.preserve_format
-            if channels_last and isinstance(layer, _CONVOLUTIONS):
-                form = _FORMATS.get(tensor.dim(), form)
-            moved = tensor.detach().to(dtype, memory_format=form)
-            found[id(tensor)] = nn.Parameter(moved, requires_grad=False)
+            found[id(tensor)] = nn.Parameter(tensor.detach().to(dtype), requires_grad=False)
     return found
 
 

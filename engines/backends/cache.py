@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,6 +19,9 @@ if TYPE_CHECKING:  # torch takes seconds to import, and files can be kept withou
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Where Inductor and Triton keep what they compiled; read at every compilation.
+_KERNELS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,36 @@ class Cache:
         key    everything the files depend on, plain JSON data; the folder's name is its hash
         build  fills an empty folder; what it raises passes, and nothing is kept
         name   of the network, for people; [a-zA-Z0-9_.-]
-        Raises ValueError where the root cannot be written or `build` made no file.
+        Raises ValueError where the root cannot be written or is full, and where `build` made no file.
         """
         folder = self.root / name / digest(key)
         with _locked(folder.with_suffix(".lock")):
             if not _whole(folder, key):
-                _build(folder, key, build)
+                with _room(self.root, f"building {name}"):
+                    _build(folder, key, build)
         return folder
+
+    def alone(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock `root/locks/what.lock`: of all processes and threads, one is inside."""
+        return _locked(self.root / "locks" / f"{what}.lock")
+
+
+@contextlib.contextmanager
+def kernel_folders(root: Path) -> Iterator[None]:
+    """Point Inductor and Triton to `root/inductor` and `root/triton` while something is compiled.
+
+    They are told by the environment of the whole process, so threads must take turns.
+    """
+    before = {name: os.environ.get(name) for name in _KERNELS}
+    os.environ.update({name: str((root / folder).resolve()) for name, folder in _KERNELS.items()})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def digest(key: Mapping[str, Any]) -> str:
@@ -91,7 +118,22 @@ def _locked(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)  # gives the lock back, as the end of the process would
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a process forked meanwhile has the descriptor too
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _room(root: Path, doing: str) -> Iterator[None]:
+    """Say of a full disk what to do about it; every other error passes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise ValueError(
+            f"cache={root}: {doing}: {error.strerror} ({error.filename or root}); "
+            "free space or choose another folder"
+        ) from error
 
 
 def _whole(folder: Path, key: Mapping[str, Any]) -> bool:
@@ -127,7 +169,7 @@ def _build(folder: Path, key: Mapping[str, Any], build: Callable[[Path], None]) 
         build(part)
         paths = sorted(path for path in part.rglob("*") if path.is_file())
         if not paths:
-            raise ValueError(f"{folder.name}: building it made no file")
+            raise ValueError(f"{folder.parent.name}: building it made no file (cache entry {folder.name})")
         files = {str(path.relative_to(part)): _facts(path) for path in paths}
         text = json.dumps({"key": key, "files": files}, indent=1, sort_keys=True, allow_nan=False)
         (part / MANIFEST).write_text(text)

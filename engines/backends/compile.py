@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch._inductor.async_compile import shutdown_compile_workers
 
-from engines.backends import arithmetic
-from engines.backends.cache import Cache
+from engines.backends import arithmetic, onnx_file
+from engines.backends.cache import Cache, kernel_folders
 from engines.backends.cudagraph import Recorded, require_shapes
 from engines.backends.prepared import Example
 from engines.contract import NotApplicable
 
-# Where Inductor and Triton keep what they compiled; read at every compilation.
-_FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 # Networks of one class share their code, and dynamo counts per code: regions, batch sizes, workers.
 _VARIANTS = 256
 _BUILDING = threading.Lock()  # compiling goes by settings of the whole process
@@ -76,7 +72,7 @@ class Compiled:
     def __init__(self, call: Callable[..., Any], example: Example, facts: Mapping[str, str]) -> None:
         self.facts = facts
         self._call = call
-        self._example = example
+        self._example = onnx_file.outline(example)
 
     def __call__(self, *inputs: Tensor) -> Any:
         require_shapes(self._example, inputs)
@@ -90,7 +86,8 @@ def prepare(module: nn.Module, example: Example, precision: str, cache: Cache) -
     motion window and 220 s for warp and decoder on an H200, and gained 10 % and nothing (2026-11).
     Where the module has `regions`, these submodules are compiled and the rest runs as it is. A graph break,
     or anything left to compile after the build, is an error. What was compiled is kept under the cache's
-    root, where Inductor and Triton find it by their own keys of code, versions and device.
+    root, where Inductor and Triton find it by their own keys of code, versions and device. One process after
+    the other compiles: with an empty cache the first does the work, the others wait and load what it made.
     """
     device = next(iter(example.inputs.values())).device
     arithmetic.refuse(precision, device, arithmetic.casts_itself(module))
@@ -99,14 +96,15 @@ def prepare(module: nn.Module, example: Example, precision: str, cache: Cache) -
     network = arithmetic.converted(module, precision, device)
     inductor = Inductor(example.name)
     computing = (precision, device, arithmetic.casts_itself(module))
-    with _BUILDING, _caches(cache.root):
+    with _BUILDING, kernel_folders(cache.root):
         compiled = _compiled(network, inductor)
 
         def call(*inputs: Tensor) -> Any:
             with arithmetic.computing(*computing):
                 return compiled(*map(_alike, inputs))
 
-        result = _build(call, example, inductor, len(_regions(module)))
+        with cache.alone("compile"):
+            result = _build(call, example, inductor, len(_regions(module)))
         kinds = inductor.dtypes or {str(arithmetic.first(result).dtype).removeprefix("torch.")}
         facts = {
             "backend": "compile",
@@ -158,21 +156,6 @@ def _alike(tensor: Tensor) -> Tensor:
     """
     plain = tensor.detach()
     return plain.clone() if plain.is_inference() else plain.contiguous()
-
-
-@contextlib.contextmanager
-def _caches(root: Path) -> Iterator[None]:
-    """Inductor's and Triton's folders under `root`, for as long as something is compiled."""
-    before = {name: os.environ.get(name) for name in _FOLDERS}
-    os.environ.update({name: str((root / folder).resolve()) for name, folder in _FOLDERS.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _refuse(device: torch.device) -> None:

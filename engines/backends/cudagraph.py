@@ -83,26 +83,17 @@ def require_shapes(example: Example, inputs: Sequence[Tensor]) -> None:
         raise ValueError(f"{example.name}({names}): prepared for {expected}, called with {found}")
 
 
-def prepare(
-    module: nn.Module,
-    example: Example,
-    precision: str,
-    cache: Cache,
-    *,
-    channels_last: bool = False,
-    benchmark: bool = True,
-) -> Recorded:
+def prepare(module: nn.Module, example: Example, precision: str, cache: Cache) -> Recorded:
     """See engines.backends.prepared.Prepare. Nothing is cached: capturing takes a few calls.
 
-    channels_last  weights of convolutions with channels innermost; activations follow
-    benchmark      let cuDNN try its algorithms in the warm-up and record the fastest. Which one wins may
-                   differ from process to process, and with it the last bits of the result.
+    cuDNN tries its algorithms in the warm-up and the fastest are recorded: which one wins may differ from
+    process to process, and with it the last bits of the result.
     """
     device = next(iter(example.inputs.values())).device
     if device.type != "cuda":
         raise NotApplicable("backend=cudagraph: needs an NVIDIA GPU; use backend=eager or onnxruntime")
     arithmetic.mean_float32()
-    network = arithmetic.converted(module, precision, device, channels_last=channels_last)
+    network = arithmetic.converted(module, precision, device)
     mode = (precision, device, arithmetic.casts_itself(network))
 
     def call(*inputs: Tensor) -> Any:
@@ -110,16 +101,16 @@ def prepare(
             return network(*inputs)
 
     # Around the first call as well: cuDNN keeps the algorithm that a shape was first run with.
-    with _benchmarking(benchmark):
+    with _benchmarking():
         result, dtype = arithmetic.observed(network, lambda: call(*example.inputs.values()))
         where = str(arithmetic.first(result).device)
         return Recorded(call, example, {"backend": "cudagraph", "dtype": dtype, "device": where})
 
 
 @contextlib.contextmanager
-def _benchmarking(wanted: bool) -> Iterator[None]:
+def _benchmarking() -> Iterator[None]:
     before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = wanted
+    torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:

@@ -17,7 +17,6 @@ class DeviceCall:
 
     The caller's stream waits for the result and the host for nothing. The runtime's stream is not the
     default one, where TensorRT and ONNX Runtime would synchronise.
-
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -40,9 +39,10 @@ class DeviceCall:
         caller = torch.cuda.current_stream(self.device)
         with self._turn, torch.cuda.device(self.device):
             self.stream.wait_stream(caller)
-            run(given, made)
-            # what the allocator hands out again must wait for both streams
+            # What the allocator hands out again must wait for both streams; said before the run, for one
+            # that fails may have queued work on this memory.
             for tensor in (*given.values(), *made.values()):
                 tensor.record_stream(self.stream)
+            run(given, made)
             caller.wait_stream(self.stream)
         return list(made.values())

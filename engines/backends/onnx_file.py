@@ -11,6 +11,7 @@ import threading
 import typing
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -104,11 +105,11 @@ def export(module: nn.Module, example: Example, precision: str, path: Path) -> N
 
     network = exportable(module)
     model = _traced(network, example)
-    exact = _exact_nodes(model, network)
     if precision in onnx_precision.HALVES:
+        exact = _exact_nodes(model, network, example.name)
         onnx_precision.halve(model, onnx_precision.HALVES[precision], exact)
     elif precision == "int8":
-        onnx_precision.quantise(model, exact)
+        onnx_precision.quantise(model, _exact_nodes(model, network, example.name))
     _strip(model)
     onnx.save(model, str(path))
 
@@ -145,7 +146,11 @@ def _traced(network: nn.Module, example: Example) -> Any:
         )
     if program is None:
         raise RuntimeError(f"{example.name}: torch.onnx.export gave nothing")
-    return program.model_proto
+    made = program.model_proto
+    # onnxscript's rewriting rules hold the last graph for ever, and it the network's own weights
+    for weight in program.model.graph.initializers.values():
+        weight.const_value = None
+    return made
 
 
 @contextlib.contextmanager
@@ -164,10 +169,19 @@ def _silent() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _exact_nodes(model: Any, network: nn.Module) -> set[str]:
-    """Nodes that came from parts with `exact = True`, by the module scopes that the exporter notes."""
-    parts = {name for name, part in network.named_modules() if getattr(part, "exact", False)}
-    return {node.name for node in model.graph.node if parts & set(_scopes(node))}
+def _exact_nodes(model: Any, network: nn.Module, name: str) -> set[str]:
+    """Nodes that came from parts with `exact = True`, by the module scopes that the exporter notes.
+
+    Raises RuntimeError where there are such parts and no node of theirs: their coordinates would be rounded.
+    """
+    parts = {scope for scope, part in network.named_modules() if getattr(part, "exact", False)}
+    found = {node.name for node in model.graph.node if parts & set(_scopes(node))}
+    if parts and not found:
+        raise RuntimeError(
+            f"{name}: torch {torch.__version__} notes no node of {', '.join(sorted(parts))}, which must "
+            "stay in float32; use precision=fp32, or backend=compile or cudagraph"
+        )
+    return found
 
 
 def _scopes(node: Any) -> list[str]:
@@ -222,12 +236,25 @@ def _packages() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
 
 
-def restored(module: nn.Module, outputs: Sequence[Tensor]) -> Any:
-    """Outputs in the file's order as `forward` would return them: a tensor, a tuple or its named tuple."""
+def returned(module: nn.Module) -> type[Any] | None:
+    """The named tuple that `forward` says it returns, None where it returns something else."""
+    kind = typing.get_type_hints(type(module).forward).get("return")
+    return kind if hasattr(kind, "_fields") else None
+
+
+def restored(kind: type[Any] | None, outputs: Sequence[Tensor]) -> Any:
+    """Outputs in the file's order as `forward` would return them: a tensor, a tuple or its named tuple.
+
+    kind  as `returned` found it
+    """
     if len(outputs) == 1:
         return outputs[0]
-    kind: Any = typing.get_type_hints(type(module).forward).get("return")
-    return kind(*outputs) if hasattr(kind, "_fields") else tuple(outputs)
+    return tuple(outputs) if kind is None else kind(*outputs)
+
+
+def outline(example: Example) -> Example:
+    """The example with shapes and dtypes only: its tensors have no memory."""
+    return replace(example, inputs={name: given.to("meta") for name, given in example.inputs.items()})
 
 
 def stored_type(path: Path) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
+import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from engines.backends.arithmetic import refuse
 from engines.backends.cache import Cache, file_digest
 from engines.backends.cudagraph import require_shapes
 from engines.backends.device_call import DeviceCall
-from engines.backends.prepared import Example, Prepare
+from engines.backends.prepared import Example
 from engines.contract import NotApplicable
 
 PROVIDERS = {
@@ -32,6 +34,7 @@ _DTYPES = {
     "tensor(bool)": torch.bool,
 }
 _NUMPY = {torch.float32: np.float32, torch.int64: np.int64, torch.int32: np.int32, torch.bool: np.bool_}
+_LIBRARY = "capi/libonnxruntime_providers_tensorrt.so"  # in the package; loaded with the first session
 # What onnxruntime raises for a graph that the provider does not take, or takes in part only.
 _REFUSALS = (
     *("EPFail", "Fail", "RuntimeException", "NotImplemented"),
@@ -59,12 +62,7 @@ def prepare(
     if provider == "tensorrt":
         options["trt_engine_cache_enable"] = "1"
         options["trt_engine_cache_path"] = str(_engine(runtime, path, options, example, precision, cache))
-    return Session(runtime, path, provider, options, module, example)
-
-
-def prepare_on(provider: str) -> Prepare:
-    """`prepare` with a provider."""
-    return partial(prepare, provider=provider)
+    return Session(runtime, path, provider, options, onnx_file.returned(module), example)
 
 
 def _provider(asked: str, device: torch.device) -> str:
@@ -130,7 +128,10 @@ def _options(provider: str, precision: str, device: torch.device) -> dict[str, s
 def _engine(
     runtime: Any, path: Path, options: Mapping[str, str], example: Example, precision: str, cache: Cache
 ) -> Path:
-    """The folder with the engine that the TensorRT provider makes when it opens the file."""
+    """The folder with the engine that the TensorRT provider makes when it opens the file.
+
+    Raises NotApplicable where TensorRT's version is unknown, since an engine must not outlive it.
+    """
     index = int(options["device_id"])
     key = {
         "what": "engine of onnxruntime's TensorRT provider",
@@ -141,7 +142,8 @@ def _engine(
         "options": {name: value for name, value in options.items() if name != "device_id"},
         "capability": list(torch.cuda.get_device_capability(index)),
         "gpu": torch.cuda.get_device_name(index),
-        "versions": {"onnxruntime": runtime.__version__, **onnx_file.versions("tensorrt", "tensorrt-libs")},
+        "versions": {"onnxruntime": runtime.__version__, "tensorrt": tensorrt_version(runtime)},
+        "code": file_digest(Path(__file__)),
     }
 
     def build(folder: Path) -> None:
@@ -149,6 +151,30 @@ def _engine(
         open_session(runtime, path, "tensorrt", {**options, **kept})
 
     return cache.entry(key, build, example.name)
+
+
+def tensorrt_version(runtime: Any) -> int:
+    """What the TensorRT library that the provider links to says of itself: 101300 is 10.13.0.
+
+    However it was installed: pip has several packages of it, others bring it with the system.
+    Raises NotApplicable where there is none.
+    """
+    with contextlib.suppress(ImportError, OSError):
+        importlib.import_module("tensorrt")  # loads pip's libraries, which the linker does not find by itself
+    provider = Path(runtime.__file__).parent / _LIBRARY
+    try:
+        linked = re.search(rb"libnvinfer\.so[.0-9]*", provider.read_bytes())
+        return library_version(linked.group().decode() if linked else "libnvinfer.so")
+    except (OSError, AttributeError) as error:
+        raise NotApplicable(
+            f"onnx_provider=tensorrt: the version of TensorRT is unknown ({error}); install the TensorRT "
+            "that onnxruntime asks for, with its folder in LD_LIBRARY_PATH, or use onnx_provider=cuda"
+        ) from error
+
+
+def library_version(name: str) -> int:
+    """What a library of TensorRT's core says. Raises OSError without it, AttributeError for another one."""
+    return int(ctypes.CDLL(name).getInferLibVersion())
 
 
 def open_session(runtime: Any, path: Path, provider: str, options: Mapping[str, str]) -> Any:
@@ -187,10 +213,11 @@ class Session:
         path: Path,
         provider: str,
         options: Mapping[str, str],
-        module: nn.Module,
+        kind: type[Any] | None,
         example: Example,
     ) -> None:
-        self._runtime, self._module, self._example = runtime, module, example
+        """kind  of several results, see onnx_file.returned; the network itself is not kept."""
+        self._runtime, self._kind, self._example = runtime, kind, onnx_file.outline(example)
         device = next(iter(example.inputs.values())).device
         self._call: DeviceCall | None = None
         options = dict(options)
@@ -206,6 +233,7 @@ class Session:
         """Read back from the session and its file."""
         running = self._session.get_providers()[0]
         given = self._session.get_provider_options().get(running, {})
+        engine = Path(given["trt_engine_cache_path"]) if provider == "tensorrt" else path.parent
         tf32 = provider == "tensorrt" or given.get("use_tf32") == "1"
         device = f"cuda:{given.get('device_id', '0')}" if provider != "cpu" else "cpu"
         return {
@@ -213,7 +241,7 @@ class Session:
             "dtype": onnx_file.attest_dtype(onnx_file.stored_type(path), tf32),
             "device": device,
             "provider": str(running),
-            "engine": path.parent.name,
+            "engine": engine.name,
             "threads": str(self._session.get_session_options().intra_op_num_threads),
         }
 
@@ -221,7 +249,7 @@ class Session:
         require_shapes(self._example, inputs)
         given = dict(zip(self._example.inputs, inputs, strict=True))
         outputs = self._on_cpu(given) if self._call is None else self._call(self._bound, given, self._outputs)
-        return onnx_file.restored(self._module, outputs)
+        return onnx_file.restored(self._kind, outputs)
 
     def _on_cpu(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         arrays = {name: tensor.detach().contiguous().numpy() for name, tensor in inputs.items()}

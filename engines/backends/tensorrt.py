@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from engines.contract import NotApplicable
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 FILE = "network.engine"
+SAID = "engine.json"
 _DTYPES = {
     "FLOAT": torch.float32,
     "HALF": torch.float16,
@@ -51,28 +53,31 @@ def prepare(module: nn.Module, example: Example, precision: str, cache: Cache) -
     stored = "fp32" if precision == "tf32" else precision
     path = onnx_file.exported(module, example, stored, cache)
     key = _key(package, path, example, precision, device)
-    tf32 = precision == "tf32"
 
     def make(folder: Path) -> None:
-        (folder / FILE).write_bytes(build(path, tf32=tf32))
+        made = build(path, tf32=precision == "tf32")
+        (folder / FILE).write_bytes(made.plan)
+        (folder / SAID).write_text(json.dumps({"weights": made.weights, "flags": made.flags}))
 
     with torch.cuda.device(device):
-        engine = cache.entry(key, make, example.name) / FILE
-        dtype = onnx_file.attest_dtype(onnx_file.stored_type(path), tf32)
-        return Engine(package, engine, dtype, module, example)
+        return Engine(package, cache.entry(key, make, example.name), onnx_file.returned(module), example)
 
 
 def load_package() -> Any:
     """`tensorrt`, else `tensorrt_rtx`, which has the same interface and no kernels for Hopper (sm_90)."""
+    faults = ""
     for name in PACKAGES:
         try:
             package = importlib.import_module(name)
-        except ImportError:
+        except ModuleNotFoundError:
+            continue
+        except (ImportError, OSError) as error:  # OSError: a library of the package's that is not there
+            faults += f" ({name}: {error})"
             continue
         _typed(package)
         return package
     raise NotApplicable(
-        "backend=tensorrt: neither tensorrt nor tensorrt_rtx is installed; pip install tensorrt, "
+        f"backend=tensorrt: neither tensorrt nor tensorrt_rtx is installed{faults}; pip install tensorrt, "
         "or on GeForce, RTX and L4 cards pip install tensorrt-rtx"
     )
 
@@ -100,10 +105,24 @@ def _key(package: Any, path: Path, example: Example, precision: str, device: tor
         "package": [package.__name__, package.__version__],
         "capability": list(torch.cuda.get_device_capability(device)),
         "gpu": torch.cuda.get_device_name(device),
+        "code": file_digest(Path(__file__)),
     }
 
 
-def build(path: Path, target: str | None = None, *, tf32: bool = False) -> bytes:
+class Built(NamedTuple):
+    """An engine.
+
+    plan     what tensorrt loads
+    weights  how the ONNX file stores them, in the words of onnx_file.stored_type: layers compute so
+    flags    of the builder that were on, TF32 among them or not
+    """
+
+    plan: bytes
+    weights: str
+    flags: list[str]
+
+
+def build(path: Path, target: str | None = None, *, tf32: bool = False) -> Built:
     """The engine for an ONNX file. Needs no GPU where a target is given.
 
     target  compute capability as sm_89, which tensorrt_rtx can build for; None: this machine's GPU
@@ -124,7 +143,8 @@ def build(path: Path, target: str | None = None, *, tf32: bool = False) -> bytes
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise NotApplicable(_words(package, "cannot build", path, log.faults))
-    return bytes(plan)
+    flags = [name for name, flag in package.BuilderFlag.__members__.items() if config.get_flag(flag)]
+    return Built(bytes(plan), onnx_file.stored_type(path), flags)
 
 
 def _aim(package: Any, config: Any, target: str | None) -> None:
@@ -162,19 +182,29 @@ def _words(package: Any, what: str, path: Path, faults: list[str]) -> str:
     return f"backend=tensorrt: {package.__name__} {what} {path.parent.parent.name}: {said}"
 
 
+def dtype_of(folder: Path) -> str:
+    """The fact `dtype` of the engine in a folder, from what its build noted beside it."""
+    said = json.loads((folder / SAID).read_bytes())
+    return onnx_file.attest_dtype(said["weights"], "TF32" in said["flags"])
+
+
 class Engine:
     """An engine on the GPU; threads wait for their turn."""
 
-    def __init__(self, package: Any, path: Path, dtype: str, module: nn.Module, example: Example) -> None:
-        """path  of the engine; raises NotApplicable where this GPU cannot run it"""
-        self._module, self._example = module, example
+    def __init__(self, package: Any, folder: Path, kind: type[Any] | None, example: Example) -> None:
+        """The network itself is not kept.
+
+        folder  with the engine; raises NotApplicable where this GPU cannot run it
+        kind    of several results, see onnx_file.returned
+        """
+        self._kind, self._example = kind, onnx_file.outline(example)
         self._call = DeviceCall(next(iter(example.inputs.values())).device)
         log = _log(package)
         self._runtime = package.Runtime(log)  # must outlive the engine
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine((folder / FILE).read_bytes())
         self._context = self._engine and self._engine.create_execution_context()
         if self._context is None:
-            raise NotApplicable(_words(package, "cannot load", path, log.faults))
+            raise NotApplicable(_words(package, "cannot load", folder / FILE, log.faults))
         self._log = log
         names = self._names(package)
         self._outputs = {
@@ -182,10 +212,10 @@ class Engine:
         }
         self.facts: Mapping[str, str] = {
             "backend": "tensorrt",
-            "dtype": dtype,
+            "dtype": dtype_of(folder),
             "device": str(self._call.device),
             "provider": f"{package.__name__} {package.__version__}",
-            "engine": path.parent.name,
+            "engine": folder.name,
         }
         self(*example.inputs.values())  # tensorrt_rtx compiles its kernels now: part of the build
 
@@ -203,7 +233,7 @@ class Engine:
     def __call__(self, *inputs: Tensor) -> Any:
         require_shapes(self._example, inputs)
         given = dict(zip(self._example.inputs, inputs, strict=True))
-        return onnx_file.restored(self._module, self._call(self._run, given, self._outputs))
+        return onnx_file.restored(self._kind, self._call(self._run, given, self._outputs))
 
     def _run(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         for name, tensor in (*inputs.items(), *outputs.items()):

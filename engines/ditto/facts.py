@@ -41,7 +41,7 @@ def ran(models: Models, of_stages: Mapping[str, Any]) -> dict[str, Any]:
     """
     facts = {stage: models.facts(stage) for stage in STAGES}
     kinds = [models.kinds[name] for name in ("warp_network", "decoder")]
-    rewritten = {kind.startswith("engines.ditto.fused.") for kind in kinds}
+    rewritten = {kind.startswith("engines.ditto.fused.") for kind in kinds} | {"window" in models.ready}
     found: dict[str, Any] = {
         "device": facts["decode"]["device"].partition(":")[0],
         "size": next(size for size, frames in SEQ_FRAMES.items() if frames == models.window_frames),

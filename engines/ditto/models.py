@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engines.backends.cache import Cache
+from engines.backends.cache import Cache, kernel_folders
 from engines.backends.prepared import Prepared
 from engines.checkpoint import sha256
 from engines.contract import NotApplicable
@@ -91,10 +91,11 @@ class Models:
         """
         shapes = call_shapes(self.settings)
         self.batch = shapes["warp_network"]["feature_3d"][0]
-        for name, module in modules(self.networks, self.settings, self._steps):
-            given = example(name, shapes[name], self.device)
-            self.ready[name] = prepare(name, module, given, self.settings, cache)
-            self.kinds[name] = type(getattr(module, "network", module)).__module__
+        with kernel_folders(cache.root):
+            for name, module in modules(self.networks, self.settings, self._steps):
+                given = example(name, shapes[name], self.device)
+                self.ready[name] = prepare(name, module, given, self.settings, cache)
+                self.kinds[name] = type(getattr(module, "network", module)).__module__
         # What still runs is held by what was made of it.
         self.networks.clear()
         self._move: Callable[..., Tensor] = (

@@ -14,7 +14,7 @@ import torch
 
 from engines.backends.cache import Cache
 from engines.contract import DeviceTimer, Job, Piece, Stage
-from engines.cuda import CudaTimer, peaks_mib
+from engines.cuda import CudaTimer, built, peaks_mib
 from engines.ditto import facts, features, stored_crop
 from engines.ditto.clip import Clip, Source
 from engines.ditto.encoders import Encoder, choose
@@ -83,6 +83,7 @@ class Ditto:
     def build(self) -> None:
         """Compile, export, build engines and record graphs, as the backends of the stages do."""
         self._loaded().build(Cache(Path(self.settings.cache)))
+        built(self.settings.device)
 
     def warm_up(self, job: Job) -> None:
         """Run the job's portrait through all stages on 0.2 s of silence; the video is thrown away."""
@@ -136,7 +137,7 @@ class Ditto:
                 "resampler": features.RESAMPLER,
                 "torch_threads": torch.get_num_threads(),
                 "opencv_threads": cv2.getNumThreads(),
-                "tf32": torch.backends.cudnn.allow_tf32,
+                "tf32_by_default": torch.backends.cudnn.allow_tf32,
             },
         }
 

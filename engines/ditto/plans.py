@@ -13,7 +13,8 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")
 PROVIDERS = ("auto", "cpu", "cuda", "tensorrt")
 # Upstream's autocast covers these; motion diffusion, stitching and HuBERT stay in float32.
 HALF_STAGES = frozenset({"source", "warp", "decode"})
-_CONVOLUTIONS = _REWRITTEN = ("warp", "decode")  # rewritten by fused=true
+_CONVOLUTIONS = ("source", "warp", "decode")  # each has a network that is made of them
+_REWRITTEN = ("motion", "warp", "decode")  # by fused=true
 _GPU_ONLY = {"precision": ("tf32", "fp16", "fp8"), "backend": ("cudagraph", "tensorrt")}
 _PLAIN = {"precision": "fp32", "backend": "eager"}
 
@@ -91,7 +92,7 @@ def tf32_obstacle(settings: Settings, executor: str, workers: int) -> str:
     switching = ("eager", "compile")
     for stage, plan in plans(settings).items():
         if plan.precision == "tf32" and plan.backend in switching:
-            asked = _named(settings, "precision", stage)
+            asked = named(settings, "precision", stage)
             return (
                 f"{asked} with executor=threads and executor.workers={workers}: tf32 is switched for a whole "
                 "process; use executor=processes, or precision fp32 or fp16"
@@ -99,7 +100,7 @@ def tf32_obstacle(settings: Settings, executor: str, workers: int) -> str:
     return ""
 
 
-def _named(settings: Settings, key: str, stage: str) -> str:
+def named(settings: Settings, key: str, stage: str) -> str:
     """The setting that a stage's value comes from, as on the command line."""
     own = getattr(settings, f"stage_{key}").get(stage)
     return f"avatar.{key}={getattr(settings, key)}" if own is None else f"avatar.stage_{key}.{stage}={own}"
@@ -116,10 +117,10 @@ def _obstacles(settings: Settings, stage: str, plan: Plan) -> Iterator[str]:
         yield from _of_the_file(settings)
         return
     yield from _of_the_device(settings, stage, plan)
-    if plan.precision == "fp8" and stage in _CONVOLUTIONS and plan.backend != "tensorrt":
+    if plan.precision == "fp8" and stage in _CONVOLUTIONS:
         yield (
-            f"{_named(settings, 'precision', stage)}: stage {stage} is made of convolutions, and backend "
-            f"{plan.backend} has none in fp8; use {_remedy(settings, 'precision', stage)} or fp16"
+            f"{named(settings, 'precision', stage)}: stage {stage} has networks of convolutions, and no "
+            f"backend has these in fp8; use {_remedy(settings, 'precision', stage)} or fp16"
         )
     if settings.fused and stage in _REWRITTEN:
         yield from _of_the_rewritten(settings, stage, plan)
@@ -130,33 +131,53 @@ def _of_the_device(settings: Settings, stage: str, plan: Plan) -> Iterator[str]:
         for key, values in _GPU_ONLY.items():
             if getattr(plan, key) in values:
                 yield (
-                    f"{_named(settings, key, stage)} with device=cpu: needs a GPU; "
+                    f"{named(settings, key, stage)} with device=cpu: needs a GPU; "
                     f"use {_remedy(settings, key, stage)}"
                 )
+    if plan.backend == "onnxruntime":
+        yield from _of_onnxruntime(settings, stage, plan)
+
+
+def _of_onnxruntime(settings: Settings, stage: str, plan: Plan) -> Iterator[str]:
     provider = settings.onnx_provider
     elsewhere = provider != "auto" and (provider == "cpu") != (settings.device == "cpu")
-    if plan.backend == "onnxruntime" and elsewhere:
+    if elsewhere:
         yield (
             f"avatar.onnx_provider={provider} with device={settings.device}: inputs and results lie on the "
             "device; use avatar.onnx_provider=auto"
+        )
+    if plan.precision == "bf16":
+        yield (
+            f"{named(settings, 'precision', stage)} with {named(settings, 'backend', stage)}: onnxruntime "
+            f"has no convolutions in bf16; use avatar.stage_precision.{stage}=fp16 or fp32"
+        )
+    if provider == "tensorrt" and plan.precision == "fp32":
+        yield (
+            f"avatar.onnx_provider=tensorrt with stage {stage} in fp32: that provider computes in tf32 and "
+            f"cannot be told otherwise; use avatar.stage_precision.{stage}=tf32 or fp16"
         )
 
 
 def _of_the_rewritten(settings: Settings, stage: str, plan: Plan) -> Iterator[str]:
     if plan.backend in ("onnxruntime", "tensorrt"):
         yield (
-            f"avatar.fused=true with {_named(settings, 'backend', stage)}: the rewritten networks are for "
+            f"avatar.fused=true with {named(settings, 'backend', stage)}: the rewritten networks are for "
             "torch; use avatar.fused=false"
         )
     if plan.precision in ("int8", "fp8"):
         yield (
-            f"avatar.fused=true with {_named(settings, 'precision', stage)}: the rewritten networks have "
+            f"avatar.fused=true with {named(settings, 'precision', stage)}: the rewritten networks have "
             "16 bits or more; use avatar.fused=false"
         )
 
 
 def _of_the_file(settings: Settings) -> Iterator[str]:
     """A HuBERT that comes as an ONNX file has the backend and the numbers that it has."""
+    if settings.onnx_provider not in ("auto", settings.device):
+        yield (
+            f"avatar.onnx_provider={settings.onnx_provider}: HuBERT comes as an ONNX file and runs on "
+            f"{settings.device}; use avatar.onnx_provider=auto, or avatar.hubert=random"
+        )
     for key, kept in (("stage_backend", "onnxruntime"), ("stage_precision", "fp32")):
         own = getattr(settings, key).get("features")
         if own not in (None, kept):

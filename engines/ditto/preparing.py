@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engines.backends.cache import Cache
 from engines.backends.prepared import Example, Prepare, Prepared
+from engines.contract import NotApplicable
 from engines.ditto import networks as architectures
 from engines.ditto.diffusion import NUM_TIMES, Step, sample
 from engines.ditto.features import WINDOW
@@ -19,7 +20,7 @@ from engines.ditto.fused import fused
 from engines.ditto.fusion import MOTION_DIM
 from engines.ditto.networks.lmdm import ContextEncoder, GuidedStep, MotionDecoder
 from engines.ditto.networks.motion import NUM_KEYPOINTS, MotionInfo
-from engines.ditto.plans import Plan, plans
+from engines.ditto.plans import Plan, named, plans
 from engines.ditto.settings import Settings
 from engines.ditto.window import Window
 
@@ -63,7 +64,7 @@ def modules(
         if name in loaded:
             yield name, loaded[name]
     lmdm = cast(MotionDecoder, loaded["lmdm"])
-    if whole_window(settings):
+    if settings.fused:
         yield "window", Window(lmdm, table)
     else:
         yield "context", ContextEncoder(lmdm)
@@ -75,16 +76,15 @@ def modules(
     yield "decoder", Levels(decoder)
 
 
-def whole_window(settings: Settings) -> bool:
-    """Whether all steps of a motion window are one call; an exported file holds one step, 50 are large."""
-    backend = plans(settings)["motion"].backend
-    return settings.fused if backend == "eager" else backend in ("compile", "cudagraph")
-
-
 def prepare(name: str, module: nn.Module, example: Example, settings: Settings, cache: Cache) -> Prepared:
     """By the backend and precision of the network's stage. Raises NotApplicable as these do."""
-    plan = plans(settings)[STAGE_OF[name]]
-    return _backend(plan, settings)(module, example, plan.precision, cache)
+    stage = STAGE_OF[name]
+    plan = plans(settings)[stage]
+    try:
+        return _backend(plan, settings)(module, example, plan.precision, cache)
+    except NotApplicable as reason:
+        asked = " with ".join(named(settings, key, stage) for key in ("backend", "precision"))
+        raise NotApplicable(f"{asked}: stage {stage}, {name}: {reason}") from reason
 
 
 def _backend(plan: Plan, settings: Settings) -> Prepare:

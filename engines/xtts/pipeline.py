@@ -18,7 +18,7 @@ from transformers import LogitsProcessorList
 from engines.backends.cache import Cache
 from engines.backends.prepared import Prepare
 from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
-from engines.cuda import CudaTimer, peaks_mib
+from engines.cuda import CudaTimer, built, peaks_mib
 from engines.xtts import facts
 from engines.xtts.checkpoint import checkpoint_network
 from engines.xtts.plans import Plan, plans
@@ -106,6 +106,7 @@ class Xtts:
             prepare = _backend(planned["vocoder"])
             self.vocoder.prepare(planned["vocoder"], prepare, cache, self._windows())
         self.is_built = True
+        built(self.settings.device)
 
     def _windows(self) -> list[int]:
         """Frames of the vocoder's calls: of a stream's first piece, and of every later one."""
@@ -114,9 +115,7 @@ class Xtts:
             return [FULL_WINDOW]
         chunk = torch.zeros((1, s.stream_chunk_tokens, width), device=self.network.device)
         first = self.vocoder.frames(chunk).shape[-1]
-        # a later piece may have one frame more, and begins with the overlap of the one before
-        later = first + 1 + OVERLAP // self.vocoder.hop + self.vocoder.context
-        return [first, later]
+        return self.vocoder.stream_windows(first, OVERLAP)
 
     def _check_speaker(self) -> None:
         if self.settings.speaker is None:
@@ -284,9 +283,11 @@ class Xtts:
             "parameters": self.parameters,
             "versions": facts.versions(),
             "cpu_threads": torch.get_num_threads(),
-            "tf32": torch.backends.cudnn.allow_tf32,
             # of the vocoder: a second pass over all tokens gives them, or the decoding of each
-            "options": {"latents": self._latents_from() if self.is_built else None},
+            "options": {
+                "latents": self._latents_from() if self.is_built else None,
+                "tf32_by_default": torch.backends.cudnn.allow_tf32,
+            },
             "work": work(network, plans(s)),
             "speakers_computed": self.speakers_computed,
             "ran": ran,

@@ -75,6 +75,14 @@ class Vocoder:
             found = F.interpolate(found, scale_factor=[rates], mode="linear")
         return found
 
+    def stream_windows(self, first: int, overlap: int) -> list[int]:
+        """Frames of a stream's calls: of its first piece, and of every later one.
+
+        A later piece may have one frame more, begins with the overlap (samples) of the one before, and hears
+        the context before that. A window gets on by what is left of it beside its context on either side.
+        """
+        return [first, max(first + 1 + overlap // self.hop + self.context, 3 * self.context)]
+
     def whole(self, latents: Tensor, speaker: Tensor) -> Tensor:
         """Latents (1, N, C), voice (1, 512, 1) -> all their samples (n,) float32 in [-1, 1]."""
         frames = self.frames(latents)

@@ -74,10 +74,11 @@ def test_the_other_precisions_compile_too(tmp_path, precision):
     agrees(prepared, module, given, precision)
 
 
-def test_autotuning_keeps_the_numbers_and_everything_in_the_cache(tmp_path):
+def test_compiling_keeps_what_it_made_under_the_caches_root(tmp_path):
     module, given = case("stitch_network")
     agrees(compile.prepare(module, given, "fp16", Cache(tmp_path)), module, given, "fp16")
-    assert any((tmp_path / "triton").iterdir()) or any((tmp_path / "inductor").iterdir())
+    kept = [path for name in ("triton", "inductor") for path in (tmp_path / name).rglob("*")]
+    assert any(path.is_file() for path in kept)
 
 
 @pytest.mark.skipif(
@@ -90,13 +91,12 @@ def test_fp8_products_are_off_by_four_significant_bits(tmp_path, backend, networ
     agrees(backend.prepare(module, given, "fp8", Cache(tmp_path)), module, given, "fp8")
 
 
-@pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels_last"])
 @pytest.mark.parametrize("network", FULL)
 @pytest.mark.parametrize("batch", [1, 4])
-def test_the_large_networks_in_a_graph_keep_45_db(tmp_path, network, batch, channels_last):
+def test_the_large_networks_in_a_graph_keep_45_db(tmp_path, network, batch):
     module, given = case(network, "full", batch)
     expected = plain(module, given)
-    prepared = cudagraph.prepare(module, given, "fp16", Cache(tmp_path), channels_last=channels_last)
+    prepared = cudagraph.prepare(module, given, "fp16", Cache(tmp_path))
     found = prepared(*given.inputs.values())
     span = expected.max() - expected.min()
     noise = (found - expected).square().mean().sqrt()

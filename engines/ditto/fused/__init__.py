@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from torch import nn
 
 from engines.contract import NotApplicable
@@ -14,8 +16,12 @@ from engines.ditto.networks.warp import WarpNetwork
 def fused(name: str, module: nn.Module) -> nn.Module:
     """The network rewritten, with weights of its own in float32 and the same forward.
 
-    Raises NotApplicable for a network that has no such form.
+    Raises NotApplicable for a network that has no such form, and on a GPU without Triton.
     """
+    if next(module.parameters()).is_cuda and importlib.util.find_spec("triton") is None:
+        raise NotApplicable(
+            "avatar.fused=true: needs Triton on a GPU; pip install triton, or avatar.fused=false"
+        )
     if isinstance(module, WarpNetwork):
         return FusedWarp(module)
     if isinstance(module, SpadeDecoder):

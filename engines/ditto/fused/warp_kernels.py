@@ -154,8 +154,8 @@ def _interleave(
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Height and width are those of the result; rows of all slices lie one after the other."""
-    slice_, row = tl.program_id(2) // height, tl.program_id(2) % height
-    column = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
+    slice_, row = tl.program_id(0) // height, tl.program_id(0) % height
+    column = tl.program_id(2) * PIXELS + tl.arange(0, PIXELS)
     lane = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
     inside = (column < width)[:, None]
     low, right = slice_.to(tl.int64) * (height // 2 + 1) + row // 2 + row % 2, column % 2
@@ -164,7 +164,7 @@ def _interleave(
     ours = (lane < channels)[None, :]
     value = tl.load(corner_at + at, mask=inside & ours, other=0.0).to(tl.float32)
     value += tl.load(bias_at + lane, mask=lane < channels, other=0.0).to(tl.float32)[None, :]
-    place = tl.program_id(2).to(tl.int64) * width + column
+    place = tl.program_id(0).to(tl.int64) * width + column
     theirs = (lane >= channels)[None, :] & (lane < channels + skips)[None, :]
     skip = tl.load(
         skip_at + place[:, None] * skips + lane[None, :] - channels, mask=inside & theirs, other=0.0
@@ -179,7 +179,8 @@ def interleave(corner_parts: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
     channels = bias.shape[0]
     made = torch.empty((batch, depth, height, width, channels + skips), dtype=skip.dtype, device=skip.device)
     lanes = min(_CHANNELS, triton.next_power_of_2(channels + skips))
-    grid = (triton.cdiv(width, _PIXELS), triton.cdiv(channels + skips, lanes), batch * depth * height)
+    # Rows first: only the first axis of a grid may be longer than 65535.
+    grid = (batch * depth * height, triton.cdiv(channels + skips, lanes), triton.cdiv(width, _PIXELS))
     _interleave[grid](corner_parts, bias, skip, made, height, width, channels, skips, _PIXELS, lanes)
     return made
 

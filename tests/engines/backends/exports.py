@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from engines.backends import onnx_file
 from engines.backends.cache import Cache
@@ -69,6 +71,16 @@ def case(network: str, size: str = "tiny", batch: int = 1, seed: int = 3) -> Cas
             inputs[name] = torch.rand((count, *shape), generator=generator) - 0.5
     outputs = {"motion_extractor": MotionInfo._fields, "context": ("tokens", "hidden")}
     return module, Example(network, inputs, outputs.get(network, ("out",)))
+
+
+def on_paper(example: Example) -> Example:
+    """The example on a GPU that need not be there: tensors without memory."""
+    with FakeTensorMode():
+        inputs = {
+            name: torch.empty(given.shape, dtype=given.dtype, device="cuda:0")
+            for name, given in example.inputs.items()
+        }
+    return replace(example, inputs=inputs)
 
 
 @cache

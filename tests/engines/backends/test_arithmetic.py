@@ -70,15 +70,6 @@ def test_autocast_over_converted_weights_gives_the_bits_of_plain_autocast():
         assert torch.equal(copy(*inputs), expected)
 
 
-def test_channels_last_lays_the_weights_out_and_changes_no_number():
-    module = filled("appearance_extractor")
-    copy = arithmetic.converted(module, "fp32", CPU, channels_last=True)
-    flat, volume = copy.first.conv.weight, copy.resblocks_3d[0].conv1.weight
-    assert flat.is_contiguous(memory_format=torch.channels_last)
-    assert volume.is_contiguous(memory_format=torch.channels_last_3d)
-    assert torch.equal(flat, module.first.conv.weight)
-
-
 def test_a_network_that_casts_itself_is_converted_whole_and_runs_without_autocast():
     module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()
     module.casts_itself = True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.backends.cache import MANIFEST, Cache, digest, weights_digest
+from engines.backends.cache import MANIFEST, Cache, digest, kernel_folders, weights_digest
 
 KEY = {"network": "decoder", "weights": "ab12", "shape": [1, 256], "precision": "fp16", "torch": "2.13"}
 CONTENT = b"an engine"
@@ -118,7 +121,7 @@ def test_a_builder_that_raises_leaves_nothing(cache: Cache) -> None:
 
 
 def test_a_builder_that_makes_no_file_is_refused(cache: Cache) -> None:
-    with pytest.raises(ValueError, match="made no file"):
+    with pytest.raises(ValueError, match=r"^decoder: building it made no file"):
         cache.entry(KEY, lambda folder: None, "decoder")
 
 
@@ -134,6 +137,67 @@ def test_a_root_that_cannot_be_written_is_named_with_a_remedy(tmp_path: Path) ->
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"^cache=.*file: .*; use a folder that can be written$"):
         Cache(tmp_path / "file").entry(KEY, Builder(), "decoder")
+
+
+def test_a_full_disk_is_named_with_a_remedy_and_nothing_is_kept(cache: Cache) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "engine.bin").symlink_to("/dev/full")  # every write to it finds the disk full
+        (folder / "engine.bin").write_bytes(CONTENT)
+
+    said = rf"^cache={cache.root}: building decoder: No space left .*; free space or choose another folder$"
+    with pytest.raises(ValueError, match=said):
+        cache.entry(KEY, fill, "decoder")
+    assert not list(cache.root.rglob("engine.bin"))
+
+
+def test_other_errors_of_a_builder_keep_their_words(cache: Cache) -> None:
+    def fail(folder: Path) -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such compiler", "g++")
+
+    with pytest.raises(FileNotFoundError, match="no such compiler"):
+        cache.entry(KEY, fail, "decoder")
+
+
+def is_held(path: Path) -> bool:
+    """Whether another open file holds the lock, as another process would find it."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_one_is_alone_until_it_is_done_or_fails(cache: Cache) -> None:
+    lock = cache.root / "locks" / "compile.lock"
+    with pytest.raises(KeyError), cache.alone("compile"):
+        assert is_held(lock)
+        raise KeyError
+    assert not is_held(lock)
+
+
+def test_a_process_forked_in_between_does_not_keep_the_lock(cache: Cache) -> None:
+    with cache.alone("compile"):
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(20)
+            os._exit(0)
+    try:
+        assert not is_held(cache.root / "locks" / "compile.lock")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_compilers_are_pointed_below_the_root_and_back(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", "elsewhere")
+    with pytest.raises(KeyError), kernel_folders(tmp_path):
+        assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "inductor")
+        assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "triton")
+        raise KeyError
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+    assert os.environ["TRITON_CACHE_DIR"] == "elsewhere"
 
 
 CHILD = """

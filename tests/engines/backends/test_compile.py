@@ -1,5 +1,6 @@
 """Backend compile on a CPU: equal to eager, its regions, its caches in place, nothing compiled later."""
 
+import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,6 +55,18 @@ def test_it_is_refused_where_no_compiler_is(tmp_path, monkeypatch):
 def test_a_precision_that_needs_a_gpu_is_refused_before_anything_is_compiled(tmp_path):
     with pytest.raises(NotApplicable, match="precision=fp16: needs a GPU"):
         backend.prepare(filled("stitch_network"), example("stitch_network"), "fp16", Cache(tmp_path))
+
+
+def test_no_two_processes_with_one_cache_compile_at_once(tmp_path, monkeypatch):
+    def build(call, example, *_):
+        assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / "triton")
+        with (tmp_path / "locks" / "compile.lock").open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return example.inputs["x"]
+
+    monkeypatch.setattr(backend, "_build", build)
+    module, given = loop()
+    assert backend.prepare(module, given, "fp32", Cache(tmp_path)).facts["backend"] == "compile"
 
 
 @pytest.mark.slow

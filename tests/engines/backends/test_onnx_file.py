@@ -152,6 +152,15 @@ def test_in_half_precision_convolutions_are_half_and_coordinates_are_not(tmp_pat
     assert onnx_file.stored_type(path) == "float16"
 
 
+def test_an_exporter_that_does_not_say_where_nodes_come_from_is_an_error() -> None:
+    network = onnx_file.exportable(case("warp_network")[0])
+    node = onnx.helper.make_node("Floor", ["x"], ["y"], "coordinate")
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "warp", [], []))
+    with pytest.raises(RuntimeError, match=r"warp: torch .* no node of .*sample.* use precision=fp32"):
+        onnx_file._exact_nodes(model, network, "warp")
+    assert onnx_file._exact_nodes(model, torch.nn.Linear(1, 1), "layer") == set()
+
+
 def test_int8_weights_are_the_nearest_of_255_levels_per_output() -> None:
     weight = np.array([[127.0, -63.4, 0.0], [0.5, 0.25, -1.27], [0.0, 0.0, 0.0]], np.float32)
     values, scale = onnx_precision.to_int8(weight, 0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import types
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from engines.backends import onnxruntime as backend
 from engines.backends.cache import Cache
 from engines.contract import NotApplicable
 from engines.ditto.networks.motion import MotionInfo
-from tests.engines.backends.exports import QUICK, SLOW, case, networks, tiny_file
+from tests.engines.backends.exports import QUICK, SLOW, case, networks, on_paper, tiny_file
 
 # Of an output's largest element, for other float32 arithmetic: as the reference cases have it.
 TOLERANCE = {"warp_network": 4.5e-5, "decoder": 2e-5}
@@ -96,6 +98,22 @@ def test_threads_share_a_session_and_keep_their_results(files: Path) -> None:
     assert all(all_close(found, module(*inputs), 1e-5) for found, inputs in zip(results, calls, strict=True))
 
 
+@pytest.mark.parametrize(
+    "network",
+    ["stitch_network", *(pytest.param(name, marks=pytest.mark.slow) for name in ("warp_network", *SLOW))],
+)
+def test_the_network_and_its_inputs_are_not_kept_beside_the_session(network: str, tmp_path: Path) -> None:
+    module, example = case(network)
+    shapes = [(tensor.shape, tensor.dtype) for tensor in example.inputs.values()]
+    run = backend.prepare(module, example, "fp32", Cache(tmp_path))
+    kept = {name: weakref.ref(part) for name, part in [*module.named_parameters(), *example.inputs.items()]}
+    kept["module"] = weakref.ref(module)
+    del module, example
+    gc.collect()
+    assert [name for name, part in kept.items() if part() is not None] == []
+    run(*(torch.zeros(shape, dtype=dtype) for shape, dtype in shapes))
+
+
 def test_another_shape_is_refused(files: Path) -> None:
     run = prepared("stitch_network", files)
     with pytest.raises(ValueError, match="stitch_network"):
@@ -171,6 +189,142 @@ def test_on_a_gpu_no_node_may_fall_back(provider: str) -> None:
         "enable_fallback": 0,
         "disable_fallback": True,
     }
+
+
+class Gpu(types.ModuleType):
+    """Stands in for an onnxruntime with TensorRT, which writes an engine where it is told to."""
+
+    __version__ = "1.31.0"
+    tensorrt = 101300
+
+    def __init__(self) -> None:
+        super().__init__("onnxruntime")
+        runtime = self
+        self.built: list[str] = []
+
+        class SessionOptions:
+            intra_op_num_threads = 1
+
+            def add_session_config_entry(self, key: str, value: str) -> None:
+                pass
+
+        class InferenceSession:
+            def __init__(self, path: str, options: Any, providers: list, enable_fallback: int) -> None:
+                self.asked = dict(providers[0][1])
+                kept = Path(self.asked["trt_engine_cache_path"]) / "network.engine"
+                if not kept.exists():
+                    kept.write_bytes(b"engine")
+                    runtime.built.append(str(kept))
+
+            def get_providers(self) -> list[str]:
+                return ["TensorrtExecutionProvider"]
+
+            def get_provider_options(self) -> dict[str, dict[str, str]]:
+                return {"TensorrtExecutionProvider": self.asked}
+
+            def get_session_options(self) -> SessionOptions:
+                return SessionOptions()
+
+            def get_outputs(self) -> list:
+                return []
+
+            def disable_fallback(self) -> None:
+                pass
+
+        self.SessionOptions, self.InferenceSession = SessionOptions, InferenceSession
+
+
+class Call:
+    """In place of DeviceCall: nothing runs."""
+
+    stream = types.SimpleNamespace(cuda_stream=7)
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def __call__(self, *given: Any) -> list[torch.Tensor]:
+        return [torch.zeros(1)]
+
+
+@pytest.fixture
+def trt(gpu, monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    runtime = Gpu()
+    monkeypatch.setattr(backend, "_runtime", lambda provider: runtime)
+    monkeypatch.setattr(backend, "tensorrt_version", lambda given: given.tensorrt)
+    monkeypatch.setattr(backend, "DeviceCall", Call)
+    return runtime
+
+
+def engine(root: Path, precision: str = "fp16", **change: Any) -> Path:
+    """The folder of the engine that `prepare` runs, as its facts name it."""
+    module, example = case("stitch_network", **change)
+    run = backend.prepare(module, on_paper(example), precision, Cache(root), provider="tensorrt")
+    return root / "stitch_network" / run.facts["engine"]
+
+
+def test_the_fact_engine_is_tensorrts_engine_and_not_its_onnx_file(trt: Gpu, tmp_path: Path) -> None:
+    folder = engine(tmp_path)
+    assert (folder / "network.engine").read_bytes() == b"engine"
+    assert not list(folder.glob("*.onnx"))
+
+
+def test_an_engine_is_found_again_where_nothing_changed(trt: Gpu, tmp_path: Path) -> None:
+    assert engine(tmp_path) == engine(tmp_path)
+    assert len(trt.built) == 1
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"batch": 2}, {"precision": "bf16"}], ids=str)
+def test_an_engine_of_another_network_or_call_is_stale(trt: Gpu, tmp_path: Path, change: dict) -> None:
+    assert engine(tmp_path) != engine(tmp_path, **change)
+    assert len(trt.built) == 2
+
+
+def test_an_engine_of_other_software_or_another_gpu_is_stale(
+    trt: Gpu, gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [engine(tmp_path)]
+    changes = [
+        *((trt, "__version__", "1.31.1"), (trt, "tensorrt", 101301)),
+        *((gpu, "capability", (9, 0)), (gpu, "name", "NVIDIA L40S"), (backend, "__file__", __file__)),
+    ]
+    for changed, name, value in changes:
+        with monkeypatch.context() as patch:
+            patch.setattr(changed, name, value)
+            folders.append(engine(tmp_path))
+    assert len(set(folders)) == len(trt.built) == 6
+    assert engine(tmp_path) == folders[0]
+
+
+def provider_library(root: Path, content: bytes) -> types.SimpleNamespace:
+    """An onnxruntime whose TensorRT provider has this content."""
+    path = root / "onnxruntime" / "capi" / "libonnxruntime_providers_tensorrt.so"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return types.SimpleNamespace(__file__=str(root / "onnxruntime" / "__init__.py"))
+
+
+def test_tensorrts_version_is_asked_of_the_library_that_the_provider_links_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = provider_library(tmp_path, b"\0libnvinfer_plugin.so.9\0libnvinfer.so.10\0libcudart.so.12\0")
+    monkeypatch.setattr(backend, "library_version", {"libnvinfer.so.10": 101300}.__getitem__)
+    assert backend.tensorrt_version(runtime) == 101300
+
+
+@pytest.mark.parametrize("content", [b"\0libnvinfer.so.99\0", b""])
+def test_a_tensorrt_of_unknown_version_is_no_result(tmp_path: Path, content: bytes) -> None:
+    runtime = provider_library(tmp_path, content)
+    with pytest.raises(
+        NotApplicable, match=r"version of TensorRT is unknown \(libnvinfer.so.*LD_LIBRARY_PATH"
+    ):
+        backend.tensorrt_version(runtime)
+
+
+def test_a_library_says_its_version_as_a_number() -> None:
+    version = pytest.importorskip("tensorrt_rtx").__version__
+    major, minor, patch = (int(number) for number in version.split(".")[:3])
+    library = next(Path(sys.modules["tensorrt_rtx_libs"].__file__).parent.glob("libtensorrt_rtx.so*"))
+    assert backend.library_version(str(library)) == major * 10000 + minor * 100 + patch
 
 
 def test_a_file_that_onnxruntime_refuses_is_no_result_in_its_words(tmp_path: Path) -> None:

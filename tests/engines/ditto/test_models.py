@@ -215,11 +215,14 @@ def test_rewritten_networks_draw_the_same_frames(plain, cache, job):
     assert set(component.models.ready) >= {"window"}
 
 
-def test_what_a_backend_cannot_do_is_said_by_build_and_by_nothing_later(cache):
-    pytest.importorskip("onnxruntime")
-    component = Ditto(device="cpu", size="tiny", backend="onnxruntime", precision="bf16", cache=cache)
+def test_what_a_backend_cannot_do_is_said_by_build_with_stage_and_settings(cache, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    component = Ditto(device="cpu", size="tiny", stage_backend={"stitch": "compile"}, cache=cache)
     component.load()
-    with pytest.raises(NotApplicable, match="bf16"):
+    asked = (
+        r"avatar\.stage_backend\.stitch=compile with avatar\.precision=fp32: stage stitch, stitch_network: "
+    )
+    with pytest.raises(NotApplicable, match=asked + ".*no-such-compiler"):
         component.build()
 
 

@@ -51,8 +51,8 @@ def test_a_stages_own_value_comes_first():
         ),
         (
             {"device": "cuda", "precision": "fp8"},
-            "avatar.precision=fp8: stage warp is made of convolutions, and backend eager has none in fp8; "
-            "use avatar.precision=fp32 or fp16",
+            "avatar.precision=fp8: stage source has networks of convolutions, and no backend has these in "
+            "fp8; use avatar.precision=fp32 or fp16",
         ),
         (
             {"fused": True, "stage_backend": {"decode": "onnxruntime"}},
@@ -63,6 +63,21 @@ def test_a_stages_own_value_comes_first():
             {"fused": True, "precision": "int8"},
             "avatar.fused=true with avatar.precision=int8: the rewritten networks have 16 bits or more; "
             "use avatar.fused=false",
+        ),
+        (
+            {"fused": True, "stage_precision": {"motion": "int8"}},
+            "avatar.fused=true with avatar.stage_precision.motion=int8: the rewritten networks have 16 bits "
+            "or more; use avatar.fused=false",
+        ),
+        (
+            {"backend": "onnxruntime", "precision": "bf16"},
+            "avatar.precision=bf16 with avatar.backend=onnxruntime: onnxruntime has no convolutions in bf16; "
+            "use avatar.stage_precision.source=fp16 or fp32",
+        ),
+        (
+            {"device": "cuda", "backend": "onnxruntime", "onnx_provider": "tensorrt", "precision": "fp16"},
+            "avatar.onnx_provider=tensorrt with stage features in fp32: that provider computes in tf32 and "
+            "cannot be told otherwise; use avatar.stage_precision.features=tf32 or fp16",
         ),
         (
             {"backend": "onnxruntime", "onnx_provider": "cuda"},
@@ -85,7 +100,7 @@ def test_what_cannot_run_is_skipped_with_a_remedy(keys, said):
         {"backend": "onnxruntime"},
         {"backend": "compile", "fused": True},
         {"device": "cuda", "stage_precision": {"features": "fp8"}},
-        {"device": "cuda", "precision": "fp16", "fused": True, "stage_backend": {"motion": "tensorrt"}},
+        {"device": "cuda", "precision": "fp16", "fused": True, "stage_backend": {"features": "tensorrt"}},
         # what every stage overrides is in force nowhere
         {"precision": "fp16", "stage_precision": dict.fromkeys(("source", "warp", "decode"), "fp32")},
     ],
@@ -101,6 +116,8 @@ def test_a_hubert_file_runs_as_it_is_or_not_at_all(tmp_path, own, kept):
     for value in (None, kept):
         Settings(hubert=str(file), **{own: {"features": value}})
     Settings(hubert=str(file), backend="compile", precision="bf16")
+    with pytest.raises(NotApplicable, match=r"avatar\.onnx_provider=cpu: HuBERT .* runs on cuda"):
+        Settings(device="cuda", hubert=str(file), onnx_provider="cpu")
     with pytest.raises(NotApplicable, match=rf"avatar\.{own}\.features=\w+: HuBERT comes as an ONNX file"):
         Settings(hubert=str(file), **{own: {"features": {"onnxruntime": "eager", "fp32": "bf16"}[kept]}})
 

@@ -109,6 +109,18 @@ def test_the_sound_from_any_frame_on_is_the_end_of_the_whole(
         vocoder.prepare(Plan("one length", "fp32"), OneLength, Cache(Path("unused")), [110])
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 20])
+def test_a_long_text_gets_through_the_windows_of_the_smallest_pieces(
+    vocoder: Vocoder, decoder: torch.nn.Module, voice: torch.Tensor, chunk: int
+) -> None:
+    expected = decoder(latents(30), g=voice).flatten()
+    windows = vocoder.stream_windows(int(4 * chunk * 24000 / 22050), 1024)
+    vocoder.prepare(Plan("one length", "fp32"), OneLength, Cache(Path("unused")), windows)
+    found = vocoder.whole(latents(30), voice)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-5
+
+
 def streamed(since: Callable[..., torch.Tensor], tokens: int, chunk: int, voice: torch.Tensor) -> list[Any]:
     """The pieces of a text's latents, in chunks."""
     stage = VocoderStream(None, chunk, 24000, since)
@@ -127,8 +139,7 @@ def test_pieces_out_of_a_window_are_those_out_of_everything(
         return decoder(so_far, g=speaker).flatten()[sample:]
 
     if is_fixed:
-        first = int(4 * chunk * 24000 / 22050)
-        windows = [first, first + 1 + 4 + 13]
+        windows = vocoder.stream_windows(int(4 * chunk * 24000 / 22050), 1024)
         vocoder.prepare(Plan("one length", "fp32"), OneLength, Cache(Path("unused")), windows)
     expected = streamed(everything, tokens, chunk, voice)
     found = streamed(vocoder.since, tokens, chunk, voice)
