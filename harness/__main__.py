@@ -80,11 +80,11 @@ def _look_again(fresh: PointResult, run: Path) -> None:
 
 def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
     """Whether a stored result answers this configuration too: limits are no part of the point's id, but they
-    decide what counts as hung; and what could not run once may run now.
+    decide what counts as hung; what could not run once may run now; and without a sample none is judged.
     """
     if stored.outcome in (Outcome.HUNG, Outcome.TIMEOUT):
         return bool(stored.point["limits"] == planned.point.limits)
-    return stored.outcome is not Outcome.SKIPPED
+    return stored.outcome is not Outcome.SKIPPED and not quality.is_unsampled(stored, planned.point)
 
 
 def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: str) -> str:

@@ -17,6 +17,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of red, green, blue
 _WINDOW = 7  # px
 _STEADY = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # C1 and C2 of the paper, for 255 levels
 _STFT_S, _HOP_S = 0.04, 0.01
+_STRETCH = 25  # windows: 0.25 s, about a syllable, so that one that is another shows
 _FLOOR_DB = 80.0  # under the loudest of the reference: nobody hears what is below, and its logarithm is noise
 
 
@@ -63,18 +64,20 @@ def _means(image: Levels, size: int) -> Levels:
     return image / size**2
 
 
-def lsd_db(sound: Samples, reference: Samples, rate: int) -> float:
-    """Log-spectral distance in dB: the root mean square over frequencies of 20 log10 |X| / |Y|, averaged over
-    windows of 40 ms every 10 ms; 0 where equal. Gray and Markel, 1976; Rabiner and Juang, 1993.
+def lsd_db(sound: Samples, reference: Samples, rate: int) -> tuple[float, float]:
+    """Log-spectral distance in dB of the whole, and of the worst stretch of 0.25 s; 0 where equal.
 
-    Magnitudes count as at least 80 dB below the loudest of the reference. What one side lacks at the end is
-    silence there.
+    Each is a mean over windows of 40 ms every 10 ms, of the root mean square over frequencies of
+    20 log10 |X| / |Y|. Gray and Markel, 1976; Rabiner and Juang, 1993. Magnitudes count as at least 80 dB
+    below the loudest of the reference. What one side lacks at the end is silence there.
     """
     length = max(len(sound), len(reference))
     loud, other = (_spectra(np.pad(each, (0, length - len(each))), rate) for each in (reference, sound))
     least = max(float(loud.max(initial=0.0)) * 10 ** (-_FLOOR_DB / 20), 1e-12)
     apart = 20 * np.log10(np.maximum(other, least) / np.maximum(loud, least))
-    return float(np.sqrt(np.square(apart).mean(1)).mean())
+    windows = np.sqrt(np.square(apart).mean(1))
+    stretches = np.lib.stride_tricks.sliding_window_view(windows, min(_STRETCH, len(windows)))
+    return float(windows.mean()), float(stretches.mean(1).max())
 
 
 def _spectra(sound: Samples, rate: int) -> Levels:

@@ -7,29 +7,17 @@ this file knows no engine. docs/quality.md
 from __future__ import annotations
 
 import time
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from harness import environment, files, likeness, reference, rules, store
+from harness import environment, files, reference, rules, sample, store
 from harness.point import Point, flatten
 from harness.reference import same_output
 from harness.result import Outcome, PointResult
-
-THRESHOLDS = ("psnr_db", "ssim", "lsd_db")
-_MOST_BYTES = 2**30  # of a sample when it is unpacked: 10 frames of 7680 x 4320 px have 0.93 GiB
-
-Arrays = Mapping[str, NDArray[Any]]
-
-
-class NoSample(ValueError):
-    """A sample that is not there or cannot be read; in words."""
+from harness.sample import NoSample
 
 
 def is_optimised(point: Mapping[str, Any]) -> bool:
@@ -67,37 +55,78 @@ def is_wanting(point: Point, run: Path, repeat: int, force: bool) -> bool:
         stored = store.load_result(store.folder(run, point.id, repeat))
         if stored.outcome is not Outcome.OK or stored.quality.get("state") == "holds":
             return False
-    now, wanted = environment.describe(), same_output(plain(vars(point)))
     return not any(
-        found.outcome is Outcome.OK
-        and all(found.environment.get(name) == now[name] for name in reference.SAME)
-        and not files.changed(point, found.inputs, datetime.fromisoformat(found.started_at).timestamp() + 1)
-        for found in _references(wanted, run)
+        found.outcome is Outcome.OK and _has_sample(found, point, run) and _is_of_now(found, point)
+        for found in _references(same_output(plain(vars(point))), run)
     )
 
 
+def has_failed(point: Point, run: Path) -> str:
+    """How the point ended that would be measured as a reference, if here and now it would end so again."""
+    folder = store.folder(run, point.id, 0)
+    if not store.is_stored(run, point.id, 0):
+        return ""
+    found = store.load_result(folder)
+    too_slow = found.outcome in (Outcome.HUNG, Outcome.TIMEOUT)
+    if found.outcome in (Outcome.OK, Outcome.SKIPPED) or (too_slow and found.point["limits"] != point.limits):
+        return ""
+    return str(found.outcome) if _is_of_now(found, point) else ""
+
+
+def is_unsampled(stored: PointResult, point: Point) -> bool:
+    """Whether a stored ok result was measured with quality.frames=0, and is now to be judged."""
+    judges = is_optimised(vars(point)) and point.quality["frames"]
+    return bool(judges and stored.outcome is Outcome.OK and not _num_frames(stored))
+
+
+def _num_frames(stored: PointResult) -> int:
+    return int(stored.point.get("quality", {}).get("frames", 0))
+
+
+def _has_sample(found: PointResult, point: Point, run: Path) -> bool:
+    folder = store.folder(run, found.id, found.repeat)
+    kept = all(sample.path_of(folder, name).is_file() for name in point.quality["optimised"])
+    return kept and _num_frames(found) == point.quality["frames"]
+
+
+def _is_of_now(found: PointResult, point: Point) -> bool:
+    """Whether it was measured by this code on this machine, with the inputs that the point has now."""
+    now, since = environment.describe(), datetime.fromisoformat(found.started_at).timestamp() + 1
+    same = all(found.environment.get(name) == now[name] for name in reference.SAME)
+    return same and not files.changed(point, found.inputs, since)
+
+
 def judged(result: PointResult, folder: Path, run: Path) -> PointResult:
-    """An ok result with its `quality`; invalid where that is below a threshold. An earlier verdict is
-    forgotten first.
+    """An ok result with its `quality`; invalid where that is below a threshold. Where samples cannot be
+    compared any more, the thresholds are applied to what an earlier comparison gave.
 
-    folder  of this measurement;  run  of all of them. The samples of both must still be there.
+    folder  of this measurement;  run  of all of them
 
-    quality: `state` (reference, holds, below, not checked), `text`; where it was compared psnr_db and ssim
-    of all frames, least_psnr_db and least_ssim of the worst, frames (their number), lsd_db, `limits` (the
-    thresholds) and `reference` (id, repeat, started_at, started_ns).
+    quality: `state` (reference, holds, below, not checked; open while a comparison is forgotten), `text`;
+    where it was compared psnr_db and ssim of all frames, least_psnr_db and least_ssim of the worst, frames
+    (their number), lsd_db, worst_lsd_db (of 0.25 s), `complaints` (what cannot be compared at all, if
+    anything), `limits` (the thresholds) and `reference` (id, repeat, started_at, started_ns).
     """
     result = reference.unjudged(result)
     if result.outcome is not Outcome.OK:
         return result
     asked = result.point.get("quality", {})
-    if not asked.get("optimised"):
-        return _unchecked(result, "its components leave no samples")
+    unseen = " and ".join(asked.get("unsampled", ()))
+    if not asked.get("optimised") or (unseen and not is_optimised(result.point)):
+        return _unchecked(
+            result, f"{unseen} leaves no sample" if unseen else "its components leave no samples"
+        )
     if not is_optimised(result.point):
         return replace(result, quality={"state": "reference", "text": "nothing in it is optimised"})
-    if not asked["frames"]:
-        return _unchecked(result, "quality.frames=0")
-    found, why_not = _find(result, run)
-    return _unchecked(result, why_not) if found is None else _held_against(found, result, folder, run)
+    began = time.monotonic()
+    try:
+        quality, where = _compared(result, folder, run)
+    except NoSample as error:
+        if not result.quality:
+            return _unchecked(result, str(error))
+        quality, where = result.quality, f", as compared before ({error})"
+    result = replace(result, overhead=result.overhead | {"quality_s": time.monotonic() - began})
+    return _weighed(result, quality, where, unseen)
 
 
 def is_outdated(result: PointResult, asked: Mapping[str, Any], run: Path) -> bool:
@@ -107,11 +136,13 @@ def is_outdated(result: PointResult, asked: Mapping[str, Any], run: Path) -> boo
     state = result.quality.get("state")
     if result.outcome is not Outcome.OK and state != "below":
         return False
+    if state == "reference":
+        return bool(asked.get("unsampled"))
     if state in ("holds", "below"):
         return result.quality["limits"] != _limits(asked) or reference.is_anew(
             result.quality["reference"], run
         )
-    return state is None or (state == "not checked" and is_optimised(result.point))
+    return state in (None, "open") or (state == "not checked" and is_optimised(result.point))
 
 
 def renewed(result: PointResult, asked: Mapping[str, Any], folder: Path, run: Path) -> PointResult:
@@ -122,7 +153,8 @@ def renewed(result: PointResult, asked: Mapping[str, Any], folder: Path, run: Pa
     other = reference.is_outdated(result, run)
     if not other and not is_outdated(result, asked, run):
         return result
-    result = replace(result, point={**result.point, "quality": dict(asked)})
+    as_measured = {**asked, "frames": _num_frames(result)}
+    result = replace(result, point={**result.point, "quality": as_measured})
     return judged(reference.compared(result, folder, run) if other else result, folder, run)
 
 
@@ -132,7 +164,7 @@ def judge_again(fresh: PointResult, compared: Iterable[PointResult], run: Path) 
     compared  stored results whose outputs were compared again, which makes their quality open
     """
     candidates = list(compared)
-    if fresh.outcome is Outcome.OK and fresh.quality.get("state") == "reference":
+    if fresh.outcome is Outcome.OK and not is_optimised(fresh.point):
         key, known = same_output(fresh.point), [(one.id, one.repeat) for one in candidates]
         others = (one for one in store.results(run) if (one.id, one.repeat) not in known)
         candidates += [
@@ -154,11 +186,7 @@ def _unchecked(result: PointResult, why: str) -> PointResult:
 
 
 def _limits(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: asked.get(name) for name in THRESHOLDS}
-
-
-def _name(found: PointResult) -> str:
-    return f"the plain reference {found.id} repeat {found.repeat}"
+    return {name: asked.get(name) for name in sample.THRESHOLDS}
 
 
 def _references(key: str, run: Path) -> Iterator[PointResult]:
@@ -169,118 +197,53 @@ def _references(key: str, run: Path) -> Iterator[PointResult]:
             yield stored
 
 
-def _find(result: PointResult, run: Path) -> tuple[PointResult | None, str]:
-    """The first that may judge, or why none may."""
-    why_not = "this run has no point of the same work with nothing optimised"
-    for stored in _references(same_output(plain(result.point)), run):
-        other = reference.unlike(stored, result)
-        if stored.outcome is Outcome.OK and not other:
-            return stored, ""
-        said = f"had other {', '.join(other)}" if other else f"ended {stored.outcome}"
-        why_not = f"{_name(stored)} {said}"
-    return None, why_not
-
-
-def _held_against(found: PointResult, result: PointResult, folder: Path, run: Path) -> PointResult:
-    began = time.monotonic()
-    asked, base = result.point["quality"], store.folder(run, found.id, found.repeat)
-    try:
-        figures, complaints = _figures(asked["optimised"], folder, base)
-    except NoSample as error:
-        return _unchecked(result, str(error))
-    limits = _limits(asked)
-    complaints += _shortfalls(figures, limits)
-    quality: dict[str, Any] = {**figures, "limits": limits, "reference": reference.mark(found)}
-    overhead = result.overhead | {"quality_s": time.monotonic() - began}
-    if not complaints:
-        text = f"{_words(figures)}, against {_name(found)}"
-        return replace(result, quality={"state": "holds", "text": text, **quality}, overhead=overhead)
-    text = f"quality: {complaints[0]}, against {_name(found)}"
-    return replace(
-        result,
-        quality={"state": "below", "text": text, **quality},
-        overhead=overhead,
-        outcome=Outcome.INVALID,
-        reason=text,
-        wall_s=None,
-    )
-
-
-def _figures(names: Iterable[str], folder: Path, base: Path) -> tuple[dict[str, Any], list[str]]:
-    """What the samples of these components give, and what makes them incomparable, in words."""
-    figures: dict[str, Any] = {}
-    complaints = []
-    for name in names:
-        ours, theirs = _read(folder, name), _read(base, name)
+def _compared(result: PointResult, folder: Path, run: Path) -> tuple[dict[str, Any], str]:
+    """Figures, complaints and reference of the first that can judge. Raises NoSample: why none can."""
+    if not _num_frames(result):
+        raise NoSample("it was measured with quality.frames=0; force=true measures it anew")
+    why_not = NoSample("this run has no point of the same work with nothing optimised")
+    for found in _references(same_output(plain(result.point)), run):
         try:
-            figures |= _of_frames(ours, theirs) if "frames" in theirs else _of_sound(ours, theirs)
-        except ValueError as error:
-            complaints.append(f"{name} {error}")
-    return figures, complaints
+            figures, complaints = _held_against(found, result, folder, run)
+        except NoSample as error:
+            why_not = error
+            continue
+        wrong = {"complaints": complaints} if complaints else {}
+        return {**figures, **wrong, "reference": reference.mark(found)}, ""
+    raise why_not
 
 
-def _read(folder: Path, name: str) -> Arrays:
-    """Arrays of a sample that the measured process has stored. Raises NoSample."""
-    path = folder / "sample" / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if sum(part.file_size for part in file.zip.infolist()) > _MOST_BYTES:
-                raise NoSample(f"{path}: more than {_MOST_BYTES >> 20} MiB")
-            return dict(file)
-    except FileNotFoundError as error:
-        raise NoSample(f"{name} left no sample in {folder.parent.name}") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise NoSample(f"{path}: cannot be read ({error})") from error
+def _held_against(
+    found: PointResult, result: PointResult, folder: Path, run: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures and complaints. Raises NoSample where this one cannot judge."""
+    name, asked = _name(reference.mark(found)), result.point["quality"]
+    if other := reference.unlike(found, result):
+        raise NoSample(f"{name} had other {', '.join(other)}")
+    if found.outcome is not Outcome.OK:
+        raise NoSample(f"{name} ended {found.outcome}")
+    if "avatar" in asked["optimised"] and _num_frames(found) != asked["frames"]:
+        frames = f"quality.frames={_num_frames(found)}, and this point with {asked['frames']}"
+        raise NoSample(f"{name} was measured with {frames}; force=true measures both alike")
+    return sample.figures(asked["optimised"], folder, store.folder(run, found.id, found.repeat))
 
 
-def _of_frames(ours: Arrays, theirs: Arrays) -> dict[str, Any]:
-    """Raises ValueError for frames that cannot be compared."""
-    if "frames" not in ours or ours["frames"].shape[1:] != theirs["frames"].shape[1:]:
-        sizes = [
-            "x".join(map(str, each["frames"].shape[2:0:-1])) for each in (ours, theirs) if "frames" in each
-        ]
-        raise ValueError(f"frames are of another size: {' instead of '.join(sizes)}")
-    _, mine, other = np.intersect1d(ours["index"], theirs["index"], return_indices=True)
-    if not len(mine):
-        raise ValueError("drew none of the frames that are compared")
-    pairs = [(ours["frames"][one], theirs["frames"][two]) for one, two in zip(mine, other, strict=True)]
-    errors = [likeness.square_error(*pair) for pair in pairs]
-    similar = [likeness.ssim(*pair) for pair in pairs]
-    return {
-        "psnr_db": round(likeness.psnr_of(float(np.mean(errors))), 2),
-        "least_psnr_db": round(likeness.psnr_of(max(errors)), 2),
-        "ssim": round(float(np.mean(similar)), 5),
-        "least_ssim": round(min(similar), 5),
-        "frames": len(pairs),
-    }
+def _name(marked: Mapping[str, Any]) -> str:
+    return f"the plain reference {marked['id']} repeat {marked['repeat']}"
 
 
-def _of_sound(ours: Arrays, theirs: Arrays) -> dict[str, Any]:
-    """Raises ValueError for sound that cannot be compared."""
-    rate = int(theirs["rate"])
-    if "audio" not in ours or int(ours["rate"]) != rate:
-        raise ValueError("speaks at another sampling rate")
-    if not np.isfinite(ours["audio"]).all():
-        raise ValueError("speaks samples that are no finite numbers")
-    return {"lsd_db": round(likeness.lsd_db(ours["audio"], theirs["audio"], rate), 4)}
+def _weighed(result: PointResult, quality: Mapping[str, Any], where: str, unseen: str) -> PointResult:
+    """The result with a state for these figures, by the thresholds of now.
 
-
-def _shortfalls(figures: Mapping[str, Any], limits: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each threshold that is missed; null is none. The worst frame counts."""
-    least, similar, apart = (figures.get(name) for name in ("least_psnr_db", "least_ssim", "lsd_db"))
-    worst = f"the worst of {figures.get('frames')} frames has"
-    if least is not None and limits["psnr_db"] is not None and least < limits["psnr_db"]:
-        yield f"{worst} {least:g} dB PSNR, at least {limits['psnr_db']:g} (quality.psnr_db)"
-    if similar is not None and limits["ssim"] is not None and similar < limits["ssim"]:
-        yield f"{worst} an SSIM of {similar:.4f}, at least {limits['ssim']:g} (quality.ssim)"
-    if apart is not None and limits["lsd_db"] is not None and apart > limits["lsd_db"]:
-        yield f"the sound is {apart:.2f} dB off in spectrum, at most {limits['lsd_db']:g} (quality.lsd_db)"
-
-
-def _words(figures: Mapping[str, Any]) -> str:
-    parts: Sequence[tuple[str, str]] = (
-        ("psnr_db", "PSNR {psnr_db:.1f} dB (worst frame {least_psnr_db:.1f})"),
-        ("ssim", "SSIM {ssim:.4f} (worst {least_ssim:.4f})"),
-        ("lsd_db", "log-spectral distance {lsd_db:.2f} dB"),
-    )
-    return ", ".join(form.format(**figures) for name, form in parts if name in figures)
+    where   what to say of how they were come by, unseen  components of which there are none
+    """
+    limits, against = _limits(result.point["quality"]), f"against {_name(quality['reference'])}{where}"
+    complaints = [*quality.get("complaints", ()), *sample.shortfalls(quality, limits)]
+    if complaints:
+        text = f"quality: {complaints[0]}, {against}"
+        below = {**quality, "state": "below", "text": text, "limits": limits}
+        return replace(result, quality=below, outcome=Outcome.INVALID, reason=text, wall_s=None)
+    state, text = "holds", f"{sample.words(quality)}, {against}"
+    if unseen:
+        state, text = "not checked", f"not checked: {unseen} leaves no sample; of the rest {text}"
+    return replace(result, quality={**quality, "state": state, "text": text, "limits": limits})

@@ -146,10 +146,11 @@ def _uncompared(result: PointResult) -> PointResult:
 
 
 def unjudged(result: PointResult) -> PointResult:
-    """The result as it was before its quality was judged."""
-    wrong = result.quality.get("state") == "below"
-    result = replace(result, quality={})
-    return _ok_again(result) if wrong else result
+    """The result as it was before its quality was judged. The figures stay, should there be none anew."""
+    earlier = result.quality
+    is_open = {"state": "open", "text": "not checked: to be judged again"}
+    opened = replace(result, quality={**earlier, **is_open} if "limits" in earlier else {})
+    return _ok_again(opened) if earlier.get("state") == "below" else opened
 
 
 def _ok_again(result: PointResult) -> PointResult:

@@ -149,10 +149,15 @@ def _measured(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(data: Mapping[str, Any]) -> dict[str, Any]:
-    """How the point is judged; `optimised` of the groups that have it."""
+    """How the point is judged; `optimised` of the groups that have it. `unsampled`: networks without it, of
+    which nobody sees what they show. What has no `device`, as a recording, has no network.
+    """
     asked = {key: value for key, value in data["quality"].items() if key != "reference"}
-    optimised = {group: data[group]["optimised"] for group in ("tts", "avatar") if "optimised" in data[group]}
-    return {**asked, "optimised": optimised}
+    networks = [group for group in ("tts", "avatar") if {"optimised", "device"} & data[group].keys()]
+    optimised = {group: data[group]["optimised"] for group in networks if "optimised" in data[group]}
+    return {
+        **asked, "optimised": optimised, "unsampled": [group for group in networks if group not in optimised]
+    }  # fmt: skip
 
 
 def _stage_names(component: str, group: Mapping[str, Any]) -> list[str]:

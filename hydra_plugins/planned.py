@@ -81,18 +81,21 @@ class PlannedSweeper(BasicSweeper):
 
     def _references(self, batch: Sequence[list[str]], planned: Sequence[settings.Planned]) -> list[list[str]]:
         """Overrides of what optimised points are compared with and neither the sweep nor the run has."""
-        usable = [not one.not_applicable and one.point.fault["kind"] == "none" for one in planned]
         points = [asdict(one.point) for one in planned]
-        known = {reference.same_output(point) for point, use in zip(points, usable, strict=True) if use}
+        known = {
+            reference.same_output(point) for one, point in zip(planned, points, strict=True) if _is_new(one)
+        }
         added = []
-        for overrides, one, point, use in zip(batch, planned, points, usable, strict=True):
+        for overrides, one, point in zip(batch, planned, points, strict=True):
             wanted = reference.same_output(quality.plain(point))
-            if not use or wanted in known:
+            if wanted in known or not _is_usable(one):
                 continue
-            known.add(wanted)
             if quality.is_wanting(one.point, one.run, one.repeat, one.force):
+                known.add(wanted)
                 made = _reference(overrides, point)
-                added += [] if self._read(made).not_applicable else [made]
+                plain = self._read(made)
+                if not plain.not_applicable and not _is_hopeless(plain, one):
+                    added.append(made)
         if added:
             count = "1 point is" if len(added) == 1 else f"{len(added)} points are"
             log.info(
@@ -107,6 +110,28 @@ class PlannedSweeper(BasicSweeper):
         with open_dict(composed):
             del composed["hydra"]
         return settings.read(composed)
+
+
+def _is_usable(one: settings.Planned) -> bool:
+    return not one.not_applicable and one.point.fault["kind"] == "none"
+
+
+def _is_new(one: settings.Planned) -> bool:
+    """Whether the sweep itself measures it, with a sample; what is stored may have none."""
+    stored = store.is_stored(one.run, one.point.id, one.repeat) and not one.force
+    return _is_usable(one) and not stored
+
+
+def _is_hopeless(plain: settings.Planned, asking: settings.Planned) -> bool:
+    """Whether a reference failed here before, and nothing has changed since."""
+    ended = "" if asking.force else quality.has_failed(plain.point, plain.run)
+    if ended:
+        log.info(
+            "quality: the reference %s ended %s before and is not measured again; force=true does",
+            plain.point.id,
+            ended,
+        )
+    return bool(ended)
 
 
 def _reference(overrides: Sequence[str], point: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports import panels
@@ -17,6 +17,7 @@ _REFERENCE: dict[str, tuple[Any, ...]] = {
     "backend": (None, "eager"),
     "precision": (None, "fp32"),
     "fused": (None, False),
+    "batch": (None, 1),
 }
 _MOST_POINTS = 12
 
@@ -27,7 +28,18 @@ def is_reference(point: PointRows) -> bool:
     if states - {""}:
         return states == {"reference"}
     configs = (point.first.result.point.get(group, {}) for group in ("tts", "avatar"))
-    return all(config.get(key) in values for config in configs for key, values in _REFERENCE.items())
+    return all(_is_plain(config) for config in configs)
+
+
+def _is_plain(config: Mapping[str, Any]) -> bool:
+    stages = [config.get(key) or {} for key in ("stage_backend", "stage_precision")]
+    unset = all(value is None for stage in stages for value in stage.values())
+    return unset and all(config.get(key) in values for key, values in _REFERENCE.items())
+
+
+def checked_first(points: Sequence[PointRows]) -> list[PointRows]:
+    """Those whose quality was checked before the others, else in the given order."""
+    return sorted(points, key=lambda point: not is_checked(point))
 
 
 def is_checked(point: PointRows) -> bool:

@@ -11,7 +11,7 @@ from harness.result import Measurement
 from reports.blocks import Block, Cell, Section, Text, grid, num
 from reports.hardware import Gpu, format_of, gpu_of
 from reports.points import Estimate, PointRows, estimate
-from reports.quality import is_reference
+from reports.quality import checked_first, is_reference
 from reports.tables import Table, attested
 
 TARGET = "NVIDIA L4"
@@ -46,7 +46,7 @@ class Rate:
 
 
 def roofline(table: Table) -> Section | None:
-    """Of the fastest point with one worker, and of eager fp32 beside it; None: see gap."""
+    """Of the fastest checked point with one worker, and of eager fp32 beside it; None: see gap."""
     chosen = _chosen(table)
     if not chosen:
         return None
@@ -85,9 +85,11 @@ def gap(table: Table) -> str:
 
 
 def _chosen(table: Table) -> list[tuple[PointRows, Gpu]]:
-    """The fastest one-worker point with known peaks, and the fastest eager fp32 one where that is another."""
+    """The fastest one-worker point with known peaks, of those with a checked quality if there are any, and
+    the fastest eager fp32 one where that is another.
+    """
     found = []
-    for point in table.ok:
+    for point in checked_first(table.ok):
         gpu = gpu_of(_gpu_name(point))
         if point.workers == 1 and gpu is not None and rates(point):
             found.append((point, gpu))

@@ -8,6 +8,7 @@ from harness.metrics import METRICS
 from reports.blocks import Cell, Section, Text, grid
 from reports.effects import effects
 from reports.evidence import environment, incidents, ran
+from reports.gaps import not_measured
 from reports.outputs import outputs
 from reports.performance import matrix, speedup, stages
 from reports.quality import tradeoff
@@ -15,7 +16,7 @@ from reports.resources import cost, first_output, memory, start_up
 from reports.roofline import roofline
 from reports.streaming import streaming
 from reports.tables import Table
-from reports.verdict import not_measured, verdict
+from reports.verdict import verdict
 
 _WORDS = (
     ("point", "one configuration; it is measured once per repeat, in processes of its own"),

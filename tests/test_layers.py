@@ -22,7 +22,7 @@ IN_THE_CHILD = {
 ENGINE_TO_BREAK = "engines.faults"  # the fault that needs torch imports it where it strikes
 READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict", "attestation"}
 MAX_LINES, MAX_FUNCTION_LINES = 300, 40
-MAX_DEPTH = 10  # Ditto: pipeline, stages, clip, models, what prepares networks, the rewritten ones, the plain ones
+MAX_DEPTH = 10  # Ditto: pipeline, stages, clip, models, what prepares networks, rewritten and plain ones
 MAX_DEPTH_OF_REPORTS = 11  # they stand on the harness's metrics: four levels of those, seven of their own
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch._inductor.async_compile import shutdown_compile_workers
 
-from engines.backends import arithmetic, onnx_file
+from engines.backends import arithmetic
 from engines.backends.cache import Cache, kernel_folders
 from engines.backends.cudagraph import Recorded, require_shapes
-from engines.backends.prepared import Example
+from engines.backends.prepared import Example, outline
 from engines.contract import NotApplicable
 
 # Networks of one class share their code, and dynamo counts per code: regions, batch sizes, workers.
@@ -72,7 +72,7 @@ class Compiled:
     def __init__(self, call: Callable[..., Any], example: Example, facts: Mapping[str, str]) -> None:
         self.facts = facts
         self._call = call
-        self._example = onnx_file.outline(example)
+        self._example = outline(example)
 
     def __call__(self, *inputs: Tensor) -> Any:
         require_shapes(self._example, inputs)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engines.backends import arithmetic
 from engines.backends.cache import Cache
-from engines.backends.prepared import Example
+from engines.backends.prepared import Example, outline
 from engines.contract import NotApplicable
 
 _WARM_UP_CALLS = 3
@@ -30,7 +30,7 @@ class Recorded:
         """call  of fixed inputs, without host work that matters; run a few times, then captured."""
         self.facts = facts
         self._call = call  # holds the weights, which the graph knows by address only
-        self._example = example
+        self._example = outline(example)
         self._device = next(iter(example.inputs.values())).device
         self._turn = threading.Lock()
         with _CAPTURING, torch.cuda.device(self._device), torch.inference_mode(False), torch.no_grad():

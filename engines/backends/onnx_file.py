@@ -11,7 +11,6 @@ import threading
 import typing
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -132,9 +131,10 @@ def exportable(module: nn.Module) -> nn.Module:
 
 def _traced(network: nn.Module, example: Example) -> Any:
     """The ONNX model in float32. Nothing is computed: the exporter follows shapes only."""
+    lent = _lent(network)
     with _EXPORTING, torch.inference_mode(False), torch.no_grad(), _silent():
         program = torch.onnx.export(
-            network,
+            share(network, lent),
             # the example's own tensors may belong to inference mode, which the exporter refuses
             tuple(torch.zeros(g.shape, dtype=g.dtype, device=g.device) for g in example.inputs.values()),
             input_names=list(example.inputs),
@@ -147,10 +147,21 @@ def _traced(network: nn.Module, example: Example) -> Any:
     if program is None:
         raise RuntimeError(f"{example.name}: torch.onnx.export gave nothing")
     made = program.model_proto
-    # onnxscript's rewriting rules hold the last graph for ever, and it the network's own weights
+    # onnxscript's rewriting rules hold the graphs they saw for ever, and these the weights
     for weight in program.model.graph.initializers.values():
         weight.const_value = None
+    for tensor in lent.values():
+        tensor.data = tensor.new_empty(0)
     return made
+
+
+def _lent(network: nn.Module) -> dict[int, Tensor]:
+    """By id: a parameter or buffer for each of the network's, of the same memory, which can be taken back."""
+    lent: dict[int, Tensor] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        own = tensor.detach()
+        lent[id(tensor)] = nn.Parameter(own, False) if isinstance(tensor, nn.Parameter) else own
+    return lent
 
 
 @contextlib.contextmanager
@@ -250,11 +261,6 @@ def restored(kind: type[Any] | None, outputs: Sequence[Tensor]) -> Any:
     if len(outputs) == 1:
         return outputs[0]
     return tuple(outputs) if kind is None else kind(*outputs)
-
-
-def outline(example: Example) -> Example:
-    """The example with shapes and dtypes only: its tensors have no memory."""
-    return replace(example, inputs={name: given.to("meta") for name, given in example.inputs.items()})
 
 
 def stored_type(path: Path) -> str:

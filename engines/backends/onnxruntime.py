@@ -19,7 +19,7 @@ from engines.backends.arithmetic import refuse
 from engines.backends.cache import Cache, file_digest
 from engines.backends.cudagraph import require_shapes
 from engines.backends.device_call import DeviceCall
-from engines.backends.prepared import Example
+from engines.backends.prepared import Example, outline
 from engines.contract import NotApplicable
 
 PROVIDERS = {
@@ -217,7 +217,7 @@ class Session:
         example: Example,
     ) -> None:
         """kind  of several results, see onnx_file.returned; the network itself is not kept."""
-        self._runtime, self._kind, self._example = runtime, kind, onnx_file.outline(example)
+        self._runtime, self._kind, self._example = runtime, kind, outline(example)
         device = next(iter(example.inputs.values())).device
         self._call: DeviceCall | None = None
         options = dict(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -27,6 +27,11 @@ class Example:
     outputs: Sequence[str] = ("out",)
 
 
+def outline(example: Example) -> Example:
+    """The example with shapes and dtypes only: its tensors have no memory."""
+    return replace(example, inputs={name: given.to("meta") for name, given in example.inputs.items()})
+
+
 class Prepared(Protocol):
     """A network ready to run. Threads may share one: it waits for its turn and gives out results of its own.
 
@@ -40,7 +45,7 @@ class Prepared(Protocol):
     def __call__(self, *inputs: Tensor) -> Any:
         """Inputs with the shapes of the example, on its device -> what forward returns, in float32.
 
-        Eager and compiled networks without a graph take other shapes too.
+        Eager takes other shapes too.
         """
         ...
 

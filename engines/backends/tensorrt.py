@@ -16,7 +16,7 @@ from engines.backends.arithmetic import refuse
 from engines.backends.cache import Cache, file_digest
 from engines.backends.cudagraph import require_shapes
 from engines.backends.device_call import DeviceCall
-from engines.backends.prepared import Example
+from engines.backends.prepared import Example, outline
 from engines.contract import NotApplicable
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
@@ -197,7 +197,7 @@ class Engine:
         folder  with the engine; raises NotApplicable where this GPU cannot run it
         kind    of several results, see onnx_file.returned
         """
-        self._kind, self._example = kind, onnx_file.outline(example)
+        self._kind, self._example = kind, outline(example)
         self._call = DeviceCall(next(iter(example.inputs.values())).device)
         log = _log(package)
         self._runtime = package.Runtime(log)  # must outlive the engine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,9 @@ def test_a_faster_tts_that_says_something_else_is_invalid(tmp_path: Path) -> Non
     fast = replace(made(), tts=speaker(backend="fast"))
     found = stored(tmp_path, fast, sound=SOUND * np.float32(0.5))
     assert found.outcome is Outcome.INVALID
-    assert "the sound is 6.02 dB off in spectrum, at most 2 (quality.lsd_db)" in found.reason
+    assert (
+        "the worst 0.25 s of the sound is 6.02 dB off in spectrum, at most 2 (quality.lsd_db)" in found.reason
+    )
     assert found.quality["psnr_db"] == 120.0
 
 
@@ -104,6 +108,7 @@ def test_a_faster_tts_that_says_something_else_is_invalid(tmp_path: Path) -> Non
     [
         ({"frames": GREY[:, :8]}, "avatar frames are of another size: 24x8 instead of 24x16"),
         ({"sound": np.full(8_000, np.nan, np.float32)}, "tts speaks samples that are no finite numbers"),
+        ({"frames": GREY[:1]}, "avatar drew only 1 of the 2 frames that are compared"),
     ],
 )
 def test_what_cannot_be_compared_is_no_good(changes: dict[str, Any], what: str, tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_without_a_reference_the_words_say_why(tmp_path: Path) -> None:
     assert said() == f"{name} ended hung"
     stored(tmp_path, made())
     (store.folder(tmp_path, made().id, 0) / "sample/tts.npz").unlink()
-    assert said() == f"not checked: tts left no sample in {made().id}"
+    assert said() == f"not checked: tts left no sample in {made().id}; force=true measures it anew"
     (store.folder(tmp_path, made().id, 0) / "sample/tts.npz").write_bytes(b"PK")
     assert "sample/tts.npz: cannot be read" in said()
 
@@ -143,7 +148,8 @@ def test_components_without_optimised_keys_are_not_checked_and_no_outcome_but_ok
     assert stored(tmp_path, plain).quality["text"] == "not checked: its components leave no samples"
     assert stored(tmp_path, made("fast"), outcome=Outcome.OOM).quality == {}
     off = replace(made("fast"), quality=ASKED | {"frames": 0})
-    assert stored(tmp_path, off).quality["text"] == "not checked: quality.frames=0"
+    text = "not checked: it was measured with quality.frames=0; force=true measures it anew"
+    assert stored(tmp_path, off).quality["text"] == text
 
 
 def test_a_reference_that_comes_later_or_anew_judges_what_is_there(tmp_path: Path) -> None:
@@ -177,7 +183,7 @@ def test_what_is_compared_again_is_judged_again(tmp_path: Path) -> None:
     fast = stored(tmp_path, made("fast"), off_by(5))
     folder = store.folder(tmp_path, fast.id, 0)
     open_again = compared(fast, folder, tmp_path)
-    assert (open_again.outcome, open_again.quality) == (Outcome.OK, {})
+    assert (open_again.outcome, open_again.quality["state"]) == (Outcome.OK, "open")
     [judged] = quality.judge_again(fast, [open_again], tmp_path)
     assert judged.outcome is Outcome.INVALID
 
@@ -193,6 +199,8 @@ def test_a_reference_is_wanting_until_a_good_one_of_this_code_is_stored(tmp_path
     assert quality.is_wanting(fast, tmp_path, 0, False)
     stored(tmp_path, made(executor="threads"), environment=here)
     assert not quality.is_wanting(fast, tmp_path, 0, False)
+    (store.folder(tmp_path, made(executor="threads").id, 0) / "sample/avatar.npz").unlink()
+    assert quality.is_wanting(fast, tmp_path, 0, False)
 
 
 def test_a_point_that_is_stored_with_its_verdict_wants_none(tmp_path: Path) -> None:
@@ -207,3 +215,136 @@ def test_the_reference_is_typed_with_every_key_that_is_optimised() -> None:
         "tts.backend=eager", "avatar.backend=eager", "avatar.stage.warp=null",
     ]  # fmt: skip
     assert quality.plain(asdict(made("fast"))) == asdict(made())
+
+
+def gone(run: Path, of: Point) -> None:
+    shutil.rmtree(store.folder(run, of.id, 0) / "sample")
+
+
+@pytest.mark.parametrize("lost", ["ours", "its own", "its reference"])
+def test_a_broken_point_stays_broken_when_it_cannot_be_compared_again(lost: str, tmp_path: Path) -> None:
+    stored(tmp_path, made())
+    found = stored(tmp_path, made("fast"), off_by(5))  # 34.15 dB
+    folder = store.folder(tmp_path, found.id, 0)
+    if lost == "its reference":
+        stored(tmp_path, made(), outcome=Outcome.HUNG, started_at="2026-11-01T11:00:00+00:00")
+    else:
+        gone(tmp_path, made() if lost == "ours" else made("fast"))
+    again = quality.renewed(found, ASKED | {"psnr_db": 38.0}, folder, tmp_path)
+    assert (again.outcome, again.quality["state"], again.wall_s) == (Outcome.INVALID, "below", None)
+    assert "has 34.15 dB PSNR, at least 38 (quality.psnr_db)" in again.reason
+    assert "as compared before (" in again.reason
+    # what is stored suffices for other thresholds
+    lax = quality.renewed(found, ASKED | {"psnr_db": 30.0}, folder, tmp_path)
+    assert (lax.outcome, lax.quality["state"], lax.quality["least_psnr_db"]) == (Outcome.OK, "holds", 34.15)
+
+
+def test_a_reference_measured_anew_in_vain_leaves_the_verdict_of_the_former(tmp_path: Path) -> None:
+    stored(tmp_path, made())
+    small = stored(tmp_path, made("fast"), GREY[:, :8])
+    failed = stored(tmp_path, made(), outcome=Outcome.HUNG, started_at="2026-11-01T11:00:00+00:00")
+    open_again = compared(small, store.folder(tmp_path, small.id, 0), tmp_path)
+    [judged] = quality.judge_again(failed, [open_again], tmp_path)
+    assert (judged.outcome, judged.quality["state"]) == (Outcome.INVALID, "below")
+    assert "avatar frames are of another size: 24x8 instead of 24x16" in judged.reason
+    assert "ended hung" in judged.reason
+    assert quality.renewed(judged, ASKED, store.folder(tmp_path, judged.id, 0), tmp_path) == judged
+
+
+def test_points_with_different_numbers_of_frames_are_not_compared(tmp_path: Path) -> None:
+    stored(tmp_path, made())
+    one = replace(made("fast"), quality=ASKED | {"frames": 1})
+    found = stored(tmp_path, one, GREY[1:])
+    assert (found.outcome, found.quality["state"]) == (Outcome.OK, "not checked")
+    assert "was measured with quality.frames=2, and this point with 1; force=true" in found.quality["text"]
+    assert quality.is_wanting(one, tmp_path, 0, force=True)
+    # asking for other frames later changes nothing of what was drawn
+    folder = store.folder(tmp_path, found.id, 0)
+    fine = stored(tmp_path, made("fast"))
+    assert quality.renewed(fine, ASKED | {"frames": 1, "ssim": 0.4}, folder, tmp_path).outcome is Outcome.OK
+
+
+def test_a_good_sample_of_another_reference_judges_where_the_first_has_none(tmp_path: Path) -> None:
+    for executor in ("sequential", "threads"):
+        stored(tmp_path, made(executor=executor))
+    first = stored(tmp_path, made("fast")).quality["reference"]["id"]
+    shutil.rmtree(store.folder(tmp_path, first, 0) / "sample")
+    again = stored(tmp_path, made("fast"))
+    assert (again.quality["state"], again.quality["reference"]["id"] != first) == ("holds", True)
+
+
+def test_an_optimised_point_stored_without_samples_is_measured_again(tmp_path: Path) -> None:
+    off = replace(made("fast"), quality=ASKED | {"frames": 0})
+    assert quality.is_unsampled(stored(tmp_path, off), made("fast"))
+    assert not quality.is_unsampled(stored(tmp_path, off), off)
+    assert not quality.is_unsampled(stored(tmp_path, made("fast")), made("fast"))
+    assert not quality.is_unsampled(stored(tmp_path, replace(made(), quality=off.quality)), made())
+
+
+def test_a_component_of_which_nobody_sees_what_it_shows_is_not_checked(tmp_path: Path) -> None:
+    def blind(backend: str, **more: Any) -> Point:
+        asked = ASKED | {"optimised": {"tts": {"backend": "eager"}}, "unsampled": ["avatar"]}
+        return replace(made(), tts=speaker(backend=backend), quality=asked | more)
+
+    alone = stored(tmp_path, blind("eager", optimised={}), repeat=1)
+    assert alone.quality["text"] == "not checked: avatar leaves no sample"
+    plain = stored(tmp_path, blind("eager"))
+    assert plain.quality == {"state": "not checked", "text": "not checked: avatar leaves no sample"}
+    good = stored(tmp_path, blind("fast"))
+    assert (good.outcome, good.quality["state"], good.quality["lsd_db"]) == (Outcome.OK, "not checked", 0.0)
+    assert good.quality["text"].startswith("not checked: avatar leaves no sample; of the rest log-spectral")
+    assert stored(tmp_path, blind("fast"), sound=SOUND / 2).outcome is Outcome.INVALID
+
+
+def damaged(way: str, path: Path) -> None:
+    """A sample that reads as a zip file and gives no arrays that were stored."""
+    fine: dict[str, Any] = {"frames": GREY, "index": np.arange(2)}
+    if way == "rotten":
+        np.savez_compressed(path, **fine)
+        content = bytearray(path.read_bytes())
+        content[150:1_000] = b"\xff" * 850
+        path.write_bytes(content)
+    elif way in ("header", "bracket", "huge"):
+        shape = {"header": "(2, ", "bracket": "(2,)) + ((", "huge": f"({2**60},)"}[way]
+        head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()
+        head += b" " * (117 - len(head)) + b"\n"
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("frames.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
+    elif way == "an array":
+        with path.open("wb") as file:
+            np.save(file, GREY)
+    else:
+        changed = {
+            "no index": {"index": None},
+            "floats": {"frames": GREY / 255},
+            "grey": {"frames": GREY[..., 0]},
+            "none": {"frames": GREY[:0], "index": np.arange(0)},
+            "twice": {"index": np.zeros(2, int)},
+            "short": {"index": np.arange(1)},
+        }[way]
+        np.savez(path, **{key: value for key, value in (fine | changed).items() if value is not None})
+
+
+@pytest.mark.parametrize("whose", ["eager", "fast"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "rotten", "header", "bracket", "huge", "an array", "no index", "floats", "grey", "none", "twice", "short",
+    ],
+)  # fmt: skip
+def test_a_damaged_sample_is_told_and_judges_nothing(way: str, whose: str, tmp_path: Path) -> None:
+    stored(tmp_path, made())
+    found = stored(tmp_path, made("fast"))
+    folder = store.folder(tmp_path, found.id, 0)
+    damaged(way, store.folder(tmp_path, made(whose).id, 0) / "sample/avatar.npz")
+    fresh = quality.judged(replace(found, quality={}), folder, tmp_path)
+    assert (fresh.outcome, fresh.quality["state"]) == (Outcome.OK, "not checked")
+    assert "avatar.npz: " in fresh.quality["text"]
+
+
+def test_a_reference_that_says_no_numbers_judges_nothing(tmp_path: Path) -> None:
+    stored(tmp_path, made(), sound=np.full(8_000, np.inf, np.float32))
+    found = stored(tmp_path, made("fast"))
+    assert (
+        found.quality["text"] == "not checked: tts speaks samples that are no finite numbers in the reference"
+    )

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from harness import settings, store
+from harness.environment import describe
 from harness.reference import same_output
+from harness.result import Outcome, PointResult
 from hydra_plugins.planned import PlannedSweeper
 from tests.harness.conf import composed
 from tests.harness.points import environment
@@ -40,7 +44,8 @@ def test_each_optimised_work_gets_its_reference_once_and_sequential() -> None:
     found = added(
         "executor=threads executor.workers=2 avatar.precision=bf16 avatar.steps=10 repeat=1",
         "executor=processes executor.workers=3 avatar.precision=int8 avatar.steps=10 workload.jobs=12",
-        "avatar.precision=bf16 avatar.steps=25 avatar.stage_backend.warp=onnxruntime",
+        "avatar.precision=bf16 avatar.steps=25 avatar.stage_backend.warp=onnxruntime "
+        "avatar.stage_precision.warp=fp32",
     )
     assert [one.point.avatar["steps"] for one in found] == [10, 25]
     assert {one.point.avatar["precision"] for one in found} == {"fp32"}
@@ -70,6 +75,60 @@ def test_a_reference_is_the_same_work_with_nothing_optimised() -> None:
 )
 def test_what_needs_no_reference_gets_none(overrides: str) -> None:
     assert added(overrides) == []
+
+
+def test_a_network_of_which_no_sample_is_taken_is_named_and_a_recording_is_not() -> None:
+    def quality(*overrides: str) -> dict[str, Any]:
+        data = OmegaConf.to_container(composed(*TINY, *overrides), resolve=True)
+        assert isinstance(data, dict)
+        return settings._quality(data)  # type: ignore[arg-type]
+
+    upstream = quality("avatar=ditto_upstream", "tts=canned")
+    assert (upstream["optimised"], upstream["unsampled"]) == ({}, ["avatar"])
+    assert quality("tts=canned")["unsampled"] == []
+    assert list(quality("tts=canned")["optimised"]) == ["avatar"]
+    assert quality("tts=simulated", "avatar=simulated")["unsampled"] == []
+
+
+def keep(plain: settings.Planned, outcome: Outcome, frames: int = 4, **changes: Any) -> None:
+    """A stored measurement of now, with empty files for samples where there are frames."""
+    folder = store.folder(plain.run, plain.point.id, 0)
+    (folder / "sample").mkdir(parents=True, exist_ok=True)
+    for name in ("tts", "avatar") if frames else ():
+        (folder / "sample" / f"{name}.npz").touch()
+    kept: dict[str, Any] = {"started_at": "2999-01-01T00:00:00+00:00", "environment": describe()}
+    point = asdict(plain.point)
+    point["quality"]["frames"] = frames
+    store.save_result(
+        PointResult(plain.point.id, 0, outcome, point, duration_s=1.0, **(kept | changes)), folder
+    )
+
+
+def test_a_stored_reference_without_samples_is_measured_again_though_the_sweep_names_it() -> None:
+    sweep = ("avatar.steps=10", "avatar.precision=bf16 avatar.steps=10")
+    plain = read(["avatar.steps=10"])
+    keep(plain, Outcome.OK)
+    assert added(*sweep) == []
+    keep(plain, Outcome.OK, frames=0)
+    [found] = added(*sweep)
+    assert (found.point.id, found.force) == (plain.point.id, True)
+
+
+def test_a_reference_that_failed_here_is_not_tried_again_and_the_line_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "harness")
+    plain, fast = read(["avatar.steps=10"]), "avatar.precision=bf16 avatar.steps=10"
+    keep(plain, Outcome.OOM)
+    assert added(fast) == []
+    [line] = caplog.messages
+    assert f"the reference {plain.point.id} ended oom before and is not measured again; force=true" in line
+    assert len(added(f"{fast} force=true")) == 1
+    keep(plain, Outcome.OOM, environment={"code": "other"})
+    assert len(added(fast)) == 1
+    keep(plain, Outcome.HUNG)
+    assert added(fast) == []
+    assert len(added(f"{fast} limits.load=7777")) == 1
 
 
 @pytest.mark.slow

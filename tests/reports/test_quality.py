@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from harness.result import Measurement, Outcome
 from reports.blocks import Figure, Grid, Text
+from reports.gaps import not_measured
 from reports.performance import matrix
 from reports.points import points_of
 from reports.quality import is_checked, is_reference, tradeoff
 from reports.tables import table
-from reports.verdict import not_measured, verdict
+from reports.verdict import verdict
 from tests.reports.sweeps import REFERENCE, UNCHECKED, holds, judged, plain
 
 
@@ -32,12 +36,25 @@ def test_the_fastest_carries_its_quality() -> None:
     assert "; quality holds: PSNR 52.5 dB, against the plain reference (" in lead
 
 
-def test_a_winner_whose_quality_was_not_checked_says_so_and_names_the_best_that_holds() -> None:
+def test_a_faster_point_whose_quality_was_not_checked_is_named_and_does_not_lead() -> None:
     text = said([SLOW, GOOD, UNSEEN])
-    assert "precision=int8, aggregate RTF 0.500" in text
-    assert "; quality not checked: this run has no point of the same work (" in text
-    assert "Fastest whose quality holds: sequential x1, precision=fp16, aggregate RTF 1.00" in text
+    assert text.startswith("Fastest ok configuration: sequential x1, precision=fp16, aggregate RTF 1.00")
+    assert "Faster, but it does not count: sequential x1, precision=int8, aggregate RTF 0.500" in text
+    assert "; quality not checked: this run has no point of the same work." in text
     assert "by sequential x1, precision=int8: 0.500 (n=1 run, no interval); quality not checked." in text
+
+
+def test_real_time_is_told_of_a_checked_point_where_there_is_one() -> None:
+    text = said([SLOW, judged(plain(0.75, avatar__precision="fp16"), holds(52.5)), UNSEEN])
+    assert (
+        "by 2 of 3 ok configurations; with the fewest workers by sequential x1, precision=fp16: 0.750" in text
+    )
+
+
+def test_where_nothing_can_be_checked_the_fastest_leads_and_says_so() -> None:
+    lead = said([judged(plain(1.0, avatar__precision="fp16"), UNCHECKED), UNSEEN]).splitlines()[0]
+    assert "precision=int8, aggregate RTF 0.500" in lead
+    assert "; quality not checked: this run has no point of the same work (" in lead
 
 
 def test_the_reference_itself_needs_no_words() -> None:
@@ -56,18 +73,30 @@ def test_a_point_below_the_thresholds_cannot_win() -> None:
 
 def test_one_repeat_that_was_not_checked_leaves_the_point_unchecked() -> None:
     second = judged(plain(1.0, 1, avatar__precision="fp16"), UNCHECKED)
+    assert not any(is_checked(point) for point in points_of([GOOD, second]))
     assert "quality not checked: this run has no point" in said([GOOD, second]).splitlines()[0]
 
 
-def test_older_results_count_as_reference_where_all_is_eager_and_fp32() -> None:
-    old = points_of(
-        [plain(2.0), plain(1.0, avatar__precision="fp16"), plain(1.5, avatar__backend="tensorrt")]
-    )
-    assert sorted((is_reference(point), is_checked(point)) for point in old) == [
-        (False, False),
-        (False, False),
-        (True, True),
-    ]
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"precision": "fp16"},
+        {"backend": "tensorrt"},
+        {"batch": 8},
+        {"fused": True},
+        {"stage_backend": {"warp": "compile", "decode": None}},
+        {"stage_precision": {"warp": None, "decode": "int8"}},
+    ],
+)
+def test_older_results_count_as_reference_where_all_is_eager_and_fp32(keys: dict[str, Any]) -> None:
+    def only(**given: Any) -> tuple[bool, bool]:
+        [found] = points_of([plain(1.0, **{f"avatar__{key}": value for key, value in given.items()})])
+        return is_reference(found), is_checked(found)
+
+    unset = {"warp": None, "decode": None}
+    assert only(batch=1, fused=False, stage_backend=unset, stage_precision=unset) == (True, True)
+    assert only() == (True, True)
+    assert only(**keys) == (False, False)
 
 
 def test_the_table_of_points_has_the_figures_and_says_where_there_are_none() -> None:
@@ -86,6 +115,16 @@ def test_what_was_not_checked_stands_among_what_was_not_measured() -> None:
     assert section is not None
     lines = [block.text for block in section.blocks if isinstance(block, Text)]
     assert "Quality against eager fp32, not checked: sequential x1, precision=int8." in lines
+
+
+def test_fewer_steps_are_said_to_be_other_work() -> None:
+    def lines(*steps: int) -> str:
+        section = not_measured(table("run", Path(), [plain(2.0, avatar__steps=each) for each in steps]))
+        assert section is not None
+        return "\n".join(block.text for block in section.blocks if isinstance(block, Text))
+
+    assert "avatar.steps is other work" in lines(10, 50)
+    assert "avatar.steps is other work" not in lines(50)
 
 
 def test_speed_against_quality_numbers_the_points_that_none_beats() -> None:

@@ -13,7 +13,7 @@ from reports.hardware import GPUS, format_of, gpu_of
 from reports.roofline import gap, roofline
 from reports.tables import table
 from tests.data.make_runs import measured, point
-from tests.reports.sweeps import H200, on_gpu, plain
+from tests.reports.sweeps import H200, holds, judged, on_gpu, plain
 
 
 def section(measurements: Sequence[Measurement]) -> Section:
@@ -71,9 +71,12 @@ def test_repeats_give_an_interval_and_one_run_says_so() -> None:
     assert "n=1 run, no interval" in captions[0]
 
 
-def test_eager_fp32_stands_beside_the_fastest() -> None:
-    fast = on_gpu(plain(1.0, avatar__precision="fp16"))
+def test_eager_fp32_stands_beside_the_fastest_whose_quality_is_checked() -> None:
+    fast = judged(on_gpu(plain(1.0, avatar__precision="fp16")), holds(50.0))
+    unseen = on_gpu(plain(0.5, avatar__precision="int8"), "bfloat16")
     slow = on_gpu(plain(2.0, avatar__precision="fp32"), "float32")
+    assert [rows([slow, fast, unseen], number)["avatar.warp"][0] for number in (0, 1)] == ["fp16", "fp32"]
+    assert rows([unseen])["avatar.warp"][0] == "bf16"
     assert rows([slow, fast], 0)["avatar.warp"][0] == "fp16"
     assert rows([slow, fast], 1)["avatar.warp"][0] == "fp32"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from harness.result import Measurement, Outcome
 from reports.blocks import Text
+from reports.gaps import not_measured
 from reports.tables import read, table
-from reports.verdict import not_measured, verdict
+from reports.verdict import verdict
 from tests.data.make_runs import HERE, READ_BACK, SHARED, broken, measured, point
 
 

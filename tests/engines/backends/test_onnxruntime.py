@@ -16,6 +16,8 @@ import torch
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+from torch.multiprocessing.reductions import StorageWeakRef
+
 from engines.backends import onnxruntime as backend
 from engines.backends.cache import Cache
 from engines.contract import NotApplicable
@@ -106,11 +108,13 @@ def test_the_network_and_its_inputs_are_not_kept_beside_the_session(network: str
     module, example = case(network)
     shapes = [(tensor.shape, tensor.dtype) for tensor in example.inputs.values()]
     run = backend.prepare(module, example, "fp32", Cache(tmp_path))
-    kept = {name: weakref.ref(part) for name, part in [*module.named_parameters(), *example.inputs.items()]}
-    kept["module"] = weakref.ref(module)
-    del module, example
+    tensors = [*module.named_parameters(), *module.named_buffers(), *example.inputs.items()]
+    memory = {name: StorageWeakRef(tensor.untyped_storage()) for name, tensor in tensors}
+    network = weakref.ref(module)
+    del module, example, tensors
     gc.collect()
-    assert [name for name, part in kept.items() if part() is not None] == []
+    assert network() is None
+    assert [name for name, storage in memory.items() if not storage.expired()] == []
     run(*(torch.zeros(shape, dtype=dtype) for shape, dtype in shapes))
 
 
