@@ -25,5 +25,5 @@ def ssim(m: Measurement) -> Number:
 
 
 def lsd_db(m: Measurement) -> Number:
-    """Log-spectral distance of the sample's sound to that of eager fp32, mean over 40 ms windows; 0: equal."""
+    """Log-spectral distance of the sample's sound to that of eager fp32, mean over 40 ms windows."""
     return m.result.quality.get("lsd_db")

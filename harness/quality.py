@@ -121,11 +121,11 @@ def judged(result: PointResult, folder: Path, run: Path) -> PointResult:
     began = time.monotonic()
     try:
         quality, where = _compared(result, folder, run)
+        result = replace(result, overhead=result.overhead | {"quality_s": time.monotonic() - began})
     except NoSample as error:
         if not result.quality:
             return _unchecked(result, str(error))
         quality, where = result.quality, f", as compared before ({error})"
-    result = replace(result, overhead=result.overhead | {"quality_s": time.monotonic() - began})
     return _weighed(result, quality, where, unseen)
 
 

@@ -10,8 +10,7 @@ from reports.outputs import uncompared
 from reports.points import EXECUTORS, PointRows
 from reports.quality import is_checked
 from reports.roofline import gap as roofline_gap
-from reports.tables import Table, attested
-from reports.verdict import device
+from reports.tables import Table, attested, device
 
 _FEWER_STEPS = (
     "Quality of fewer steps: avatar.steps is other work and not the same work done faster, so no reference "

@@ -100,6 +100,19 @@ def attested(m: Measurement, key: str) -> str:
     return values.pop() if len(values) == 1 else " ".join(f"{name}={value}" for name, value in found.items())
 
 
+def device(point: PointRows) -> str:
+    """`cuda (NVIDIA L4)` or `cpu`, as attested; the GPU's name where the environment names one."""
+    kind = attested(point.first, "device") or "an unnamed device"
+    gpu = gpu_name(point)
+    return f"{kind} ({gpu})" if gpu and "cuda" in kind else kind
+
+
+def gpu_name(point: PointRows) -> str:
+    """Names of the machine's GPUs, each once."""
+    gpus = point.first.result.environment.get("gpus") or []
+    return ", ".join(dict.fromkeys(str(gpu.get("name", "GPU")) for gpu in gpus))
+
+
 def _parts(attestation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [part for part in attestation.values() if isinstance(part, dict)]
 

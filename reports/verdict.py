@@ -11,7 +11,7 @@ from reports.effects import headline
 from reports.outputs import clips_uncompared, equality
 from reports.points import PointRows
 from reports.quality import checked_first, is_checked, quality
-from reports.tables import Table, attested, counts
+from reports.tables import Table, attested, counts, device
 
 _NOT_COMPARED = "none was compared with that of a sequential run"
 
@@ -94,19 +94,6 @@ def _weights_text(weights: str, tiny: bool) -> str:
 def simulated(point: PointRows) -> bool:
     configs = (point.first.result.point.get(group, {}) for group in ("tts", "avatar", "asr"))
     return any("simulated" in str(config.get("_target_", "")) for config in configs)
-
-
-def device(point: PointRows) -> str:
-    """`cuda (NVIDIA L4)` or `cpu`, as attested; the GPU's name where the environment names one."""
-    kind = attested(point.first, "device") or "an unnamed device"
-    gpu = gpu_name(point)
-    return f"{kind} ({gpu})" if gpu and "cuda" in kind else kind
-
-
-def gpu_name(point: PointRows) -> str:
-    """Names of the machine's GPUs, each once."""
-    gpus = point.first.result.environment.get("gpus") or []
-    return ", ".join(dict.fromkeys(str(gpu.get("name", "GPU")) for gpu in gpus))
 
 
 def _below_one(table: Table, metric: str, question: str) -> Text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,53 +13,9 @@ import pytest
 from harness import quality, store
 from harness.point import Point
 from harness.reference import compared
-from harness.result import JobResult, Outcome, PointResult
-from tests.harness.points import avatar, point, speaker
-
-ASKED = {
-    "frames": 2, "psnr_db": 40.0, "ssim": 0.5, "lsd_db": 2.0,
-    "optimised": {"tts": {"backend": "eager"}, "avatar": {"backend": "eager", "stage": {"warp": None}}},
-}  # fmt: skip
-GREY = np.random.default_rng(0).integers(40, 200, (2, 16, 24, 3), np.uint8)
-SOUND = np.random.default_rng(1).normal(0, 0.1, 8_000).astype(np.float32)
-
-
-def made(backend: str = "eager", executor: str = "sequential", **more: Any) -> Point:
-    return replace(
-        point(
-            executor,
-            tts=speaker(backend="eager"),
-            avatar=avatar(backend=backend, stage={"warp": None}),
-            **more,
-        ),
-        quality=ASKED,
-    )
-
-
-def stored(
-    run: Path, of: Point, frames: Any = GREY, sound: Any = SOUND, repeat: int = 0, **changes: Any
-) -> PointResult:
-    """An ok measurement in the run, judged as the command does it."""
-    folder = store.folder(run, of.id, repeat)
-    (folder / "sample").mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "sample/avatar.npz", frames=frames, index=np.arange(len(frames)))
-    np.savez_compressed(folder / "sample/tts.npz", audio=sound, rate=np.array(8_000))
-    job = JobResult(
-        0, 0, 0.0, 3.0, 0.4, 10, None, None, "output/job0.mp4", "ab", True, checks={"content": "c"}
-    )
-    plain: dict[str, Any] = {
-        "started_at": "2026-11-01T10:00:00+00:00", "jobs": (job,), "wall_s": 3.0, "duration_s": 9.0,
-        "environment": {"code": "c0de", "machine": "bench-1"},
-    }  # fmt: skip
-    plain["outcome"] = Outcome.OK
-    result = PointResult(of.id, repeat, point=asdict(of), **{**plain, **changes})
-    result = quality.judged(compared(result, folder, run), folder, run)
-    store.save_result(result, folder)
-    return result
-
-
-def off_by(levels: int) -> Any:
-    return GREY + np.uint8(levels)
+from harness.result import Outcome
+from tests.harness.points import speaker
+from tests.harness.samples import ASKED, GREY, SOUND, made, off_by, stored
 
 
 def test_a_point_with_nothing_optimised_is_its_own_reference(tmp_path: Path) -> None:
@@ -101,20 +56,6 @@ def test_a_faster_tts_that_says_something_else_is_invalid(tmp_path: Path) -> Non
         "the worst 0.25 s of the sound is 6.02 dB off in spectrum, at most 2 (quality.lsd_db)" in found.reason
     )
     assert found.quality["psnr_db"] == 120.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [
-        ({"frames": GREY[:, :8]}, "avatar frames are of another size: 24x8 instead of 24x16"),
-        ({"sound": np.full(8_000, np.nan, np.float32)}, "tts speaks samples that are no finite numbers"),
-        ({"frames": GREY[:1]}, "avatar drew only 1 of the 2 frames that are compared"),
-    ],
-)
-def test_what_cannot_be_compared_is_no_good(changes: dict[str, Any], what: str, tmp_path: Path) -> None:
-    stored(tmp_path, made())
-    found = stored(tmp_path, made("fast"), **changes)
-    assert (found.outcome, what in found.reason) == (Outcome.INVALID, True)
 
 
 def test_without_a_threshold_nothing_is_too_far_off(tmp_path: Path) -> None:
@@ -251,28 +192,6 @@ def test_a_reference_measured_anew_in_vain_leaves_the_verdict_of_the_former(tmp_
     assert quality.renewed(judged, ASKED, store.folder(tmp_path, judged.id, 0), tmp_path) == judged
 
 
-def test_points_with_different_numbers_of_frames_are_not_compared(tmp_path: Path) -> None:
-    stored(tmp_path, made())
-    one = replace(made("fast"), quality=ASKED | {"frames": 1})
-    found = stored(tmp_path, one, GREY[1:])
-    assert (found.outcome, found.quality["state"]) == (Outcome.OK, "not checked")
-    assert "was measured with quality.frames=2, and this point with 1; force=true" in found.quality["text"]
-    assert quality.is_wanting(one, tmp_path, 0, force=True)
-    # asking for other frames later changes nothing of what was drawn
-    folder = store.folder(tmp_path, found.id, 0)
-    fine = stored(tmp_path, made("fast"))
-    assert quality.renewed(fine, ASKED | {"frames": 1, "ssim": 0.4}, folder, tmp_path).outcome is Outcome.OK
-
-
-def test_a_good_sample_of_another_reference_judges_where_the_first_has_none(tmp_path: Path) -> None:
-    for executor in ("sequential", "threads"):
-        stored(tmp_path, made(executor=executor))
-    first = stored(tmp_path, made("fast")).quality["reference"]["id"]
-    shutil.rmtree(store.folder(tmp_path, first, 0) / "sample")
-    again = stored(tmp_path, made("fast"))
-    assert (again.quality["state"], again.quality["reference"]["id"] != first) == ("holds", True)
-
-
 def test_an_optimised_point_stored_without_samples_is_measured_again(tmp_path: Path) -> None:
     off = replace(made("fast"), quality=ASKED | {"frames": 0})
     assert quality.is_unsampled(stored(tmp_path, off), made("fast"))
@@ -294,57 +213,3 @@ def test_a_component_of_which_nobody_sees_what_it_shows_is_not_checked(tmp_path:
     assert (good.outcome, good.quality["state"], good.quality["lsd_db"]) == (Outcome.OK, "not checked", 0.0)
     assert good.quality["text"].startswith("not checked: avatar leaves no sample; of the rest log-spectral")
     assert stored(tmp_path, blind("fast"), sound=SOUND / 2).outcome is Outcome.INVALID
-
-
-def damaged(way: str, path: Path) -> None:
-    """A sample that reads as a zip file and gives no arrays that were stored."""
-    fine: dict[str, Any] = {"frames": GREY, "index": np.arange(2)}
-    if way == "rotten":
-        np.savez_compressed(path, **fine)
-        content = bytearray(path.read_bytes())
-        content[150:1_000] = b"\xff" * 850
-        path.write_bytes(content)
-    elif way in ("header", "bracket", "huge"):
-        shape = {"header": "(2, ", "bracket": "(2,)) + ((", "huge": f"({2**60},)"}[way]
-        head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()
-        head += b" " * (117 - len(head)) + b"\n"
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("frames.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
-    elif way == "an array":
-        with path.open("wb") as file:
-            np.save(file, GREY)
-    else:
-        changed = {
-            "no index": {"index": None},
-            "floats": {"frames": GREY / 255},
-            "grey": {"frames": GREY[..., 0]},
-            "none": {"frames": GREY[:0], "index": np.arange(0)},
-            "twice": {"index": np.zeros(2, int)},
-            "short": {"index": np.arange(1)},
-        }[way]
-        np.savez(path, **{key: value for key, value in (fine | changed).items() if value is not None})
-
-
-@pytest.mark.parametrize("whose", ["eager", "fast"])
-@pytest.mark.parametrize(
-    "way",
-    [
-        "rotten", "header", "bracket", "huge", "an array", "no index", "floats", "grey", "none", "twice", "short",
-    ],
-)  # fmt: skip
-def test_a_damaged_sample_is_told_and_judges_nothing(way: str, whose: str, tmp_path: Path) -> None:
-    stored(tmp_path, made())
-    found = stored(tmp_path, made("fast"))
-    folder = store.folder(tmp_path, found.id, 0)
-    damaged(way, store.folder(tmp_path, made(whose).id, 0) / "sample/avatar.npz")
-    fresh = quality.judged(replace(found, quality={}), folder, tmp_path)
-    assert (fresh.outcome, fresh.quality["state"]) == (Outcome.OK, "not checked")
-    assert "avatar.npz: " in fresh.quality["text"]
-
-
-def test_a_reference_that_says_no_numbers_judges_nothing(tmp_path: Path) -> None:
-    stored(tmp_path, made(), sound=np.full(8_000, np.inf, np.float32))
-    found = stored(tmp_path, made("fast"))
-    assert (
-        found.quality["text"] == "not checked: tts speaks samples that are no finite numbers in the reference"
-    )
