@@ -1,0 +1,49 @@
+"""Again: lets the harness measure suspects once more, tonight's code and an earlier commit in turn.
+
+It runs in processes of its own, as the harness lets reports run: what is read here is what they stored.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.store import UnreadableResult
+from reports.launches import Launched, launched
+from reports.tables import EmptyRun
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Both sides of one point, as far as they came; problem says in words what did not."""
+
+    base: Launched | None
+    new: Launched | None
+    problem: str
+
+
+def measure(run: Path, point_id: str, commit: str, launches: int, budget_min: float) -> Measured:
+    """Launches of a stored point in turn, this checkout against the commit; "" measures this checkout alone.
+
+    Results lie in RUN/ab/<commit>/. No exception for what the measured code does.
+    """
+    out = run / "ab" / f"{point_id}-{commit[:12] or 'alone'}"
+    command = [sys.executable, "-m", "harness.ab", str(run), "--point", point_id, "--out", str(out)]
+    command += ["--launches", str(launches), "--budget-min", f"{budget_min:.6f}"]
+    command += ["--base", commit] if commit else ["--alone"]
+    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    # 3: some launches could not be made, which the last but one line says; the last names what decides.
+    said: Sequence[str] = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    problem = "" if done.returncode == 0 else said[-2 if done.returncode == 3 and len(said) > 1 else -1]
+    return Measured(_side(out / "base"), _side(out / "new"), problem)
+
+
+def _side(folder: Path) -> Launched | None:
+    try:
+        return next(iter(launched(folder)), None)
+    except (FileNotFoundError, EmptyRun, UnreadableResult):
+        return None

@@ -1,0 +1,242 @@
+"""Gate: tonight's run against its history: what regressed, and what was not measured as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from reports import again, anchor, history, suspects
+from reports.anchor import Anchor
+from reports.fingerprint import unlike
+from reports.history import Change, History, Night
+from reports.launches import Launched, launched
+from reports.screening import Look, looks
+from reports.series import Series, series_of
+from reports.statement import Line, Statement, count, points, worst_first
+from reports.suspects import Answer, Budget, Measure
+
+_PERSISTS = 4  # nights in a row not confirmed, and tonight: then the machine itself is another
+
+
+@dataclass(frozen=True)
+class Options:
+    """fail, allowed: see reports.compare.Rule; measure: whether suspects are measured again."""
+
+    baselines: Path
+    fail: Mapping[str, float]
+    allowed: Sequence[str] = ()
+    budget: Budget = field(default_factory=Budget)
+    measure: bool = True
+
+
+@dataclass(frozen=True)
+class Tonight:
+    """What was measured, and the night that it belongs to.
+
+    stale  points whose stored results are of an earlier night: their labels, by id
+    """
+
+    night: str
+    points: tuple[Launched, ...]
+    stale: Mapping[str, str]
+    head: Mapping[str, str]
+
+
+def gate(run: Path, options: Options) -> Statement:
+    """Decide on a stored run and add it to its history. A run that is in it already is decided again from
+    what was known then, and adds nothing.
+
+    Raises as launched, DamagedHistory, ValueError for a run without a commit or a code to name, and OSError.
+    """
+    measured = launched(run)
+    head = {"sweep": run.resolve().name, "gpu": _machine(measured)}
+    known = history.read(history.file_of(options.baselines, head["gpu"], head["sweep"]))
+    tonight = tonight_of(measured, known, head)
+    measure = partial(again.measure, run) if options.measure else None
+    return decide(tonight, known, anchor.read(known), options, measure)
+
+
+def _machine(points: Sequence[Launched]) -> str:
+    """The GPU where one was used, else the processor: what a history is of."""
+    used = next((point for point in points if point.on_gpu), points[0])
+    return used.fingerprint["gpu"] if used.on_gpu else used.fingerprint.get("cpu", "cpu")
+
+
+def tonight_of(points: Sequence[Launched], known: History, head: Mapping[str, str]) -> Tonight:
+    """The points that no night has yet; where all are known, those of the last night, to decide again."""
+    nights = {(row.point, row.at): row.night for row in known.nights}
+    when = {point.id: nights.get((point.id, point.launches[0].at[0])) for point in points}
+    fresh = [point for point in points if when[point.id] is None]
+    last = max((night for night in when.values() if night), default="")
+    chosen = fresh or [point for point in points if when[point.id] == last]
+    night = last if not fresh else min(point.launches[0].at[0] for point in fresh)
+    stale = {point.id: point.label for point in points if point not in chosen}
+    return Tonight(night, tuple(chosen), stale, head)
+
+
+def decide(
+    tonight: Tonight, known: History, pinned: Anchor | None, options: Options, measure: Measure | None
+) -> Statement:
+    """The statement, after the night is in the history."""
+    is_known = any(row.night == tonight.night for row in known.nights)
+    every = series_of(tonight.points, known, tonight.night)
+    refused = {id(one): line for one in every if (line := _unlike(one, known, options.allowed))}
+    series = [one for one in every if id(one) not in refused]
+    seen = [
+        look for one in series if one.point.ok for look in looks(one, options.fail, pinned, tonight.night)
+    ]
+    doubtful = [one for look in seen for one in look.suspects]
+    if is_known:
+        sessions = [each for each in known.sessions if each.night == tonight.night]
+        found = suspects.recorded(doubtful, sessions)
+    else:
+        found = suspects.answers(doubtful, measure, options.budget, tonight.night)
+        changes = [*(each for look in seen for each in look.changes), *_changes(found, tonight.night)]
+        if series:
+            _store(tonight, known, series, found, changes)
+    lines = [*refused.values(), *_missing(tonight, known), *_outcomes(series), *_figures(seen, found)]
+    lines += _notes(series, known, pinned)
+    lead = f"{_when(tonight, known)}: {points(len(tonight.points))}, {count(lines)}."
+    facts = {"night": tonight.night, "history": str(known.path), "appended": bool(not is_known and series)}
+    return Statement(f"Gate {tonight.head['sweep']}", lead, worst_first(lines), facts)
+
+
+def _when(tonight: Tonight, known: History) -> str:
+    nights = len({row.night for row in known.nights} | {tonight.night})
+    again = " (decided again)" if any(row.night == tonight.night for row in known.nights) else ""
+    return f"{tonight.head['sweep']} on {tonight.head['gpu']}, night {nights} of its history{again}"
+
+
+def _unlike(series: Series, known: History, allowed: Sequence[str]) -> Line | None:
+    """Tonight ran on something else than the last night of this point, and nobody allowed that."""
+    if not series.nights or (series.epoch and series.epoch[-1] is series.nights[-1]):
+        return None
+    last = known.fingerprints[series.nights[-1].fingerprint]
+    differing = unlike(last, series.point.fingerprint, allowed)
+    if not differing:
+        return None
+    told = "; ".join(f"{name}: {old}, tonight {new}" for name, (old, new) in differing.items())
+    options = " ".join(f"--allow {name}" for name in differing)
+    text = f"{told}; nothing is compared or stored; if it is meant to be so from now on: {options}"
+    return Line(series.point.label, "", "unlike", text, {"unlike": differing})
+
+
+def _missing(tonight: Tonight, known: History) -> list[Line]:
+    """What the last night had and this one has not, and what is left over of an earlier one."""
+    lines = [
+        Line(label, "", "missing", "not measured tonight; what is stored is of an earlier night")
+        for label in tonight.stale.values()
+    ]
+    earlier = [row for row in known.nights if row.night < tonight.night]
+    last = max((row.night for row in earlier), default="")
+    expected = {row.point for row in earlier if row.night == last} - set(tonight.stale)
+    for point in expected - {one.id for one in tonight.points}:
+        config = known.points[point]["config"]
+        if not any(_same(config, one.config) for one in tonight.points):
+            lines.append(
+                Line(known.label(point), "", "missing", f"not measured tonight; it was on {last[:10]}")
+            )
+    return lines
+
+
+def _same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    return all(str(config[key]) == str(other[key]) for key in config.keys() & other.keys())
+
+
+def _outcomes(series: Iterable[Series]) -> list[Line]:
+    """Points that were not measured to their end, in words, with how they stood before."""
+    lines = []
+    for one in series:
+        wrong = [launch for launch in one.point.launches if not launch.ok]
+        if wrong:
+            last = one.nights[-1] if one.nights else None
+            before = f"it was {last.outcome} on {last.night[:10]}" if last else "it is new"
+            of = f"{len(wrong)} of {len(one.point.launches)} launches"
+            text = f"{of}: {wrong[0].reason or wrong[0].outcome}; {before}"
+            lines.append(Line(one.point.label, "", wrong[0].outcome, text))
+    return lines
+
+
+def _figures(seen: Sequence[Look], found: Sequence[Answer]) -> list[Line]:
+    """A line per figure: what measuring again gave, else what it looked like."""
+    answered: dict[tuple[int, str], list[Answer]] = {}
+    for answer in found:
+        answered.setdefault((id(answer.suspect.series), answer.suspect.metric), []).append(answer)
+    lines = []
+    for look in seen:
+        mine = answered.get((id(look.series), look.metric), [])
+        lines += [answer.line for answer in mine]
+        if not mine or look.word == "still slower":
+            word = look.word if look.word in ("learning", "still slower") else "fine"
+            lines.append(
+                Line(look.series.point.label, look.metric, word, look.text, {"tonight": look.tonight})
+            )
+    return lines
+
+
+def _notes(series: Sequence[Series], known: History, pinned: Anchor | None) -> list[Line]:
+    lines = [Line(one.point.label, "", "note", told) for one in series if (told := one.flaky())]
+    if not known.nights:
+        lines.append(Line("", "", "note", f"no history yet: tonight begins {known.path}"))
+    elif pinned is None:
+        sweep = known.path.stem
+        remedy = f"python -m reports anchor {sweep} --night DATE --reason TEXT pins one"
+        lines.append(Line("", "", "note", f"no anchor is pinned, so slow creep is not looked for; {remedy}"))
+    return lines
+
+
+def _changes(found: Sequence[Answer], night: str) -> list[Change]:
+    """What measuring again has settled; and where a figure was not confirmed for nights on end, the machine
+    itself is another from the first of them on.
+    """
+    changes = [answer.change for answer in found if answer.change]
+    for answer in found:
+        one, metric = answer.suspect, answer.suspect.metric
+        last = one.series.good[-_PERSISTS:]
+        if answer.fault and len(last) == _PERSISTS and all(metric in row.faults for row in last):
+            first, point, base = last[0].night, one.series.point, one.base
+            how = (base.night, base.commit, point.commit, "machine")
+            changes.append(Change(first, night, point.id, metric, one.excess, *how))
+    return changes
+
+
+def _store(
+    tonight: Tonight,
+    known: History,
+    series: Sequence[Series],
+    found: Sequence[Answer],
+    changes: Sequence[Change],
+) -> None:
+    """Append what is new: fingerprints and points first, then tonight's rows, sessions and changes."""
+    lines: list[tuple[str, Mapping[str, object]]] = []
+    seen, prints = set(known.points), set(known.fingerprints)
+    for one in series:
+        point, key = one.point, history.key_of(one.point.fingerprint)
+        if key not in prints:
+            prints.add(key)
+            lines.append(("fingerprint", {"key": key, "values": dict(point.fingerprint)}))
+        if point.id not in seen:
+            lines.append(("point", {"id": point.id, "label": point.label, "config": dict(point.config)}))
+    rows = [_row(one.point, tonight.night, found) for one in series]
+    sessions = [answer.session for answer in found if answer.session]
+    history.append(known, tonight.head, [*lines, *history.lines_of([*rows, *sessions, *changes])])
+
+
+def _row(point: Launched, night: str, found: Sequence[Answer]) -> Night:
+    wrong = next((launch for launch in point.launches if not launch.ok), None)
+    mine = [answer for answer in found if answer.suspect.series.point is point and answer.fault]
+    names = dict.fromkeys(name for launch in point.launches for name in launch.values)
+    return Night(
+        night=night,
+        point=point.id,
+        at=point.launches[0].at[0],
+        commit=point.commit,
+        code=point.code,
+        fingerprint=history.key_of(point.fingerprint),
+        outcome=wrong.outcome if wrong else "ok",
+        reason=wrong.reason if wrong else "",
+        values={} if wrong else {name: tuple(point.numbers(name)) for name in names},
+        faults=tuple(dict.fromkeys(answer.suspect.metric for answer in mine)),
+    )

@@ -1,0 +1,63 @@
+"""Markdown of a report's sections, for pull requests: text from anywhere shows as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from reports.blocks import Block, Excerpt, Figure, Grid, Section, Text
+from reports.tables import plain
+
+_MOST_IN_CELL = 400  # characters; the rest stands in results.csv and, for reasons, in the incident's excerpt
+
+
+def clip(text: str, longest: int = _MOST_IN_CELL) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def markdown(name: str, sections: Sequence[Section]) -> str:
+    """The page without its drawings, for pull requests."""
+    parts = [f"# Report: {escaped(name)}"]
+    for section in sections:
+        parts.append(f"## {escaped(section.title)}")
+        parts += [_block(block) for block in section.blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Text):
+        text = escaped(block.text)
+        return f"**{text}**" if block.tone == "lead" else f"_{text}_" if block.tone == "note" else text
+    if isinstance(block, Grid):
+        return _table(block)
+    if isinstance(block, Figure):
+        return f"Figure (in report.html): {escaped(block.alt)}"
+    return _folded(block)
+
+
+def _table(block: Grid) -> str:
+    marks = ["---:" if index in block.numeric else "---" for index in range(len(block.heads))]
+    rows = [_line([cell.text for cell in row]) for row in block.rows]
+    caption = [f"_{escaped(block.caption)}_\n"] if block.caption else []
+    return "\n".join([*caption, _line(block.heads), f"| {' | '.join(marks)} |", *rows])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(escaped(clip(cell)) for cell in cells) + " |"
+
+
+def _folded(block: Excerpt) -> str:
+    text = plain(block.text)
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    link = f"\n\n[stacks.txt]({block.link})" if block.link else ""
+    summary = f"<summary>{escaped(block.title)}</summary>"
+    return f"<details>{summary}\n\n{fence}text\n{text}\n{fence}{link}\n\n</details>"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line: no markup, no HTML, no mention of people or issues."""
+    flat = " ".join(plain(text).split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    flat = flat.replace("#", "&#35;").replace("@", "&#64;")
+    return re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", flat)

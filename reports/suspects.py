@@ -1,0 +1,196 @@
+"""Suspects: measured again within a budget, tonight's code and an earlier commit in turn; what came of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from reports import attribution
+from reports.again import Measured
+from reports.blocks import num
+from reports.compare import Finding, in_words
+from reports.decision import Decision, control, decide
+from reports.history import Change, Session
+from reports.screening import ENOUGH, PRIORITY, Suspect
+from reports.statement import Line
+
+# (point id, base commit or "" for tonight's code alone, launches, minutes that are left) -> both sides
+Measure = Callable[[str, str, int, float], Measured]
+_ALONE = 3  # launches of tonight's code where there is nothing to measure it against
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much measuring again may take. launches: a side; minutes: of all sessions together."""
+
+    launches: int = 5
+    minutes: float = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What measuring a suspect again gave.
+
+    word      of WORDS in reports.statement
+    fault     whether tonight's figure is of the machine, and no value to compare others with
+    """
+
+    suspect: Suspect
+    word: str
+    text: str
+    fault: bool = False
+    session: Session | None = None
+    change: Change | None = None
+
+    @property
+    def line(self) -> Line:
+        figures = {"why": self.suspect.why, "session": asdict(self.session) if self.session else None}
+        return Line(self.suspect.series.point.label, self.suspect.metric, self.word, self.text, figures)
+
+
+def answers(suspects: Sequence[Suspect], measure: Measure | None, budget: Budget, night: str) -> list[Answer]:
+    """What each suspect turned out to be; without `measure` they stay suspects.
+
+    Those of the same point and base share a session. Verdicts on all of them are controlled together.
+    """
+    found = [Answer(one, "same code", _innocent(one), fault=True) for one in suspects if one.same_code]
+    compared: list[tuple[Suspect, Measured, Decision]] = []
+    until = time.monotonic() + 60 * budget.minutes
+    for group in _groups([one for one in suspects if not one.same_code]):
+        left_min = (until - time.monotonic()) / 60
+        if measure is None or left_min <= 0:
+            why = "as asked" if measure is None else "the budget ended"
+            found += [Answer(one, "suspect", f"{_step(one)}; not measured again: {why}") for one in group]
+            continue
+        sides = measure(group[0].series.point.id, group[0].base.commit, budget.launches, left_min)
+        if sides.base is None:
+            found += _alone(group, sides, measure, left_min, night)
+        else:
+            compared += [(one, sides, _decide(one, sides)) for one in group]
+    controlled = control([decision for *_, decision in compared])
+    pairs = zip(compared, controlled, strict=True)
+    return found + [_answer(one, sides, decision, night) for (one, sides, _), decision in pairs]
+
+
+def recorded(suspects: Sequence[Suspect], sessions: Sequence[Session]) -> list[Answer]:
+    """The same from what the history has of that night: to decide again without measuring again."""
+    known = {(each.point, each.metric, each.why): each for each in sessions}
+    return [_remembered(one, known.get((one.series.point.id, one.metric, one.why))) for one in suspects]
+
+
+def _remembered(one: Suspect, session: Session | None) -> Answer:
+    if one.same_code:
+        return Answer(one, "same code", _innocent(one), fault=True)
+    if session is None:
+        return Answer(one, "suspect", f"{_step(one)}; not measured again that night")
+    word = session.verdict if session.verdict in ("slower", "faster") else "not confirmed"
+    ratio = f"{session.ratio:.3f} times BASE" if session.ratio else "nothing to tell"
+    return Answer(one, word, f"{_step(one)}; measured again that night, {ratio}", session=session)
+
+
+def _groups(suspects: Sequence[Suspect]) -> list[list[Suspect]]:
+    """By point and base, the most urgent first."""
+    found: dict[tuple[str, str], list[Suspect]] = {}
+    for one in sorted(suspects, key=lambda one: (PRIORITY.index(one.why), -abs(math.log(one.excess)))):
+        found.setdefault((one.series.point.id, one.base.commit), []).append(one)
+    return list(found.values())
+
+
+def _innocent(one: Suspect) -> str:
+    return f"{_step(one)}; the code is that of {one.base.night[:10]}, so this is the machine"
+
+
+def _step(one: Suspect) -> str:
+    more = f"{100 * (one.excess - 1):+.1f} %"
+    what = {
+        "late": f"the level has changed by {more} since {one.base.night[:10]}",
+        "creep": f"the last nights are {more} from the anchor of {one.base.night[:10]}",
+        "learning": f"this environment is new; {one.base.night[:10]} was another",
+    }
+    value = num(median(one.series.point.numbers(one.metric)))
+    return what.get(one.why, f"{value} is {more} from the last nights")
+
+
+def _decide(one: Suspect, sides: Measured) -> Decision:
+    """Two thirds of the least change that matters are enough, after a suspicion: but no less than what
+    measuring the same code twice has given here.
+    """
+    assert sides.base is not None
+    numbers = [side.numbers(one.metric) if side else [] for side in (sides.base, sides.new)]
+    base, new = ([[value] for value in values] for values in numbers)
+    floor = one.series.noise_floor(one.metric)
+    accept = max(ENOUGH * one.min_effect, math.expm1(floor) if floor else 0.0)
+    return decide(base, new, one.min_effect, accept=accept, earlier=one.series.deviations(one.metric))
+
+
+def _answer(one: Suspect, sides: Measured, decision: Decision, night: str) -> Answer:
+    assert sides.base is not None
+    new = sides.new or one.series.point
+    told = in_words(Finding(one.metric, one.min_effect, decision), sides.base, new)
+    text = f"{_step(one)}; measured again, {told}"
+    if sides.problem and decision.verdict == "inconclusive":
+        text = f"{text} {sides.problem}."
+    session = _session(one, decision, night)
+    if decision.verdict in ("slower", "faster"):
+        share = attribution.words(attribution.parts(sides.base, new, one.min_effect))
+        return _changed(one, decision, f"{text} {share}.", session, night)
+    if decision.verdict == "inconclusive" and _may_be(one, decision):
+        return Answer(one, "inconclusive", text, True, session)
+    moved = _accept(one, night, "machine") if one.why in ("late", "creep") else None
+    return Answer(one, "not confirmed", text, one.why in ("slow", "fast"), session, moved)
+
+
+def _may_be(one: Suspect, decision: Decision) -> bool:
+    """Whether it leans the way of the suspicion, or nothing can be said of it."""
+    if decision.ratio is None:
+        return True
+    needed = 1 + ENOUGH * one.min_effect
+    return decision.ratio >= needed if one.excess >= 1 else decision.ratio <= 1 / needed
+
+
+def _changed(one: Suspect, decision: Decision, text: str, session: Session, night: str) -> Answer:
+    assert decision.ratio is not None
+    accepted = _accept(one, night, "confirmed", decision.ratio)
+    return Answer(one, decision.verdict, text, False, session, accepted)
+
+
+def _accept(one: Suspect, night: str, how: str, ratio: float | None = None) -> Change:
+    """From the first night at the new level: tonight, or the one after the base."""
+    nights = [each for each in one.series.of(one.metric) if each.night > one.base.night]
+    first = nights[0].night if nights and one.why == "late" else night
+    point, base = one.series.point, one.base
+    size = ratio or one.excess
+    return Change(first, night, point.id, one.metric, size, base.night, base.commit, point.commit, how)
+
+
+def _session(one: Suspect, decision: Decision, night: str) -> Session:
+    point = one.series.point
+    return Session(
+        night, point.id, one.metric, one.why, one.base.commit, point.commit, one.same_code,
+        decision.verdict, decision.ratio, decision.low, decision.high, (decision.n_base, decision.n_new),
+    )  # fmt: skip
+
+
+def _alone(
+    group: Sequence[Suspect], sides: Measured, measure: Measure, left_min: float, night: str
+) -> list[Answer]:
+    """No base to measure: tonight's code once more. Beyond the limit both times is a regression, though not
+    compared; looking back or ahead has no limit to be beyond.
+    """
+    again = measure(group[0].series.point.id, "", _ALONE, left_min).new
+    found = []
+    for one in group:
+        numbers = again.numbers(one.metric) if again else []
+        text = f"{_step(one)}; not compared with {one.base.commit[:12] or 'a commit'}: {sides.problem}"
+        if one.why != "slow" or one.limit is None or not numbers:
+            found.append(Answer(one, "suspect", text))
+        elif median(numbers) > one.limit:
+            text = f"{text}; measured again alone, {num(median(numbers))} is over {num(one.limit)} too"
+            found.append(Answer(one, "slower", text, change=_accept(one, night, "not compared")))
+        else:
+            text = f"{text}; measured again alone, {num(median(numbers))} is not over {num(one.limit)}"
+            found.append(Answer(one, "not confirmed", text, fault=True))
+    return found
