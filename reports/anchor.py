@@ -81,6 +81,15 @@ def moves(old: Anchor | None, new: Anchor, history: History) -> list[str]:
     return told
 
 
+def write(history: History, new: Anchor) -> None:
+    """Write or replace the file, by rename."""
+    path = path_of(history)
+    data: dict[str, Any] = {"schema": SCHEMA, **vars(new)}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
 def move(history: History, new: Anchor) -> str:
     """Write the anchor and commit that file alone; the commit's message, with every figure that moves.
 
@@ -88,10 +97,7 @@ def move(history: History, new: Anchor) -> str:
     hand.
     """
     path, old = path_of(history), read(history)
-    data: dict[str, Any] = {"schema": SCHEMA, **vars(new)}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write(history, new)
     since = f"from {old.night} to {new.night}" if old else f"to {new.night}"
     title = f"baselines: move the anchor of {path.name.removesuffix('.anchor.json')} {since}"
     message = "\n".join([title, "", new.reason, "", *moves(old, new, history)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import geometric_mean
 from typing import Any
 
 from reports import attribution
@@ -168,7 +169,7 @@ def _line(base: Launched, new: Launched, finding: Finding, paired: bool) -> Line
 def in_words(finding: Finding, base: Launched, new: Launched) -> str:
     """`0.812 -> 0.909, 1.12 times BASE (95 % interval 1.08 to 1.16, 5 and 5 launches; 3 % matters).`"""
     decision = finding.decision
-    values = f"{num(_middle(base, finding.metric))} -> {num(_middle(new, finding.metric))}"
+    values = " -> ".join(num(geometric_mean(side.numbers(finding.metric))) for side in (base, new))
     if decision.ratio is None or decision.low is None or decision.high is None:
         return f"{values}; {decision.why}."
     interval = f"95 % interval {decision.low:.3f} to {decision.high:.3f}"
@@ -180,11 +181,6 @@ def in_words(finding: Finding, base: Launched, new: Launched) -> str:
         more = f"; about {decision.needed} launches a side would tell" if decision.needed else ""
         return f"{told}: {decision.why}{more}."
     return f"{told}."
-
-
-def _middle(side: Launched, metric: str) -> float:
-    values = sorted(side.numbers(metric))
-    return values[len(values) // 2]
 
 
 def figures(finding: Finding, base: Launched, new: Launched) -> dict[str, Any]:

@@ -168,7 +168,8 @@ def _figures(seen: Sequence[Look], found: Sequence[Answer]) -> list[Line]:
     for look in seen:
         mine = answered.get((id(look.series), look.metric), [])
         lines += [answer.line for answer in mine]
-        if not mine or look.word == "still slower":
+        mended = any(answer.word == "faster" for answer in mine)
+        if not mine or (look.word == "still slower" and not mended):
             word = look.word if look.word in ("learning", "still slower") else "fine"
             lines.append(
                 Line(look.series.point.label, look.metric, word, look.text, {"tonight": look.tonight})

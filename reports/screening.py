@@ -15,6 +15,7 @@ from reports.series import Series, unnoticed, values
 
 _RECENT = 7  # nights: of the median that creeps, and in which nothing is measured twice for looking back
 ENOUGH = 2 / 3  # of the least change that matters: what a step must have to be suspect, or accepted
+_MENDED = 1 / 3  # likewise, above the old level: what is left of a step that was mended
 _REGRESSIONS = ("confirmed", "not compared")
 # What is measured again first, where the time does not suffice for all.
 PRIORITY = ("slow", "late", "creep", "learning", "fast")
@@ -69,26 +70,40 @@ def _look(
 ) -> Look:
     good = series.of(metric)
     seen = screen(values(good, metric), tonight, series.levels(metric), effect)
-    suspects = [_suspect(series, metric, effect, seen)] if seen.word in ("slow", "fast") else []
-    changes: list[Change] = []
-    if seen.word != "learning":
-        for first, ratio in unnoticed(series, metric, tonight, effect):
-            before = good[good.index(first) - 1]
-            if ratio > 1:
-                suspects += [Suspect(series, metric, effect, "late", before, ratio, None)]
-            else:
-                changes.append(change(series, metric, first, before, night, ratio, "seen"))
-        suspects += _creeping(series, metric, tonight, effect, anchor)
-    elif not good:
-        suspects += _unknown(series, metric, effect)
-    kept = tuple(one for one in suspects if not _looked_lately(one))
+    found, changes = _behind(series, metric, tonight, effect, night) if seen.word != "learning" else ([], [])
+    if seen.word in ("slow", "fast") and not found:  # else last night is at the new level too: no base
+        base = _base(good, metric, seen)
+        found = [Suspect(series, metric, effect, seen.word, base, seen.excess, seen.limit)]
+    found += _creeping(series, metric, tonight, effect, anchor) if seen.word != "learning" else []
+    found += [] if good else _unknown(series, metric, effect)
     opened = still_open(series, metric, tonight, effect, anchor)
     word, text = ("still slower", opened) if opened else (seen.word, _words(seen, tonight, good))
-    return Look(series, metric, tonight, word, text, kept, tuple(changes))
+    return Look(series, metric, tonight, word, text, tuple(found), tuple(changes))
 
 
-def _suspect(series: Series, metric: str, effect: float, seen: Screen) -> Suspect:
-    return Suspect(series, metric, effect, seen.word, series.of(metric)[-1], seen.excess, seen.limit)
+def _base(good: Sequence[Night], metric: str, seen: Screen) -> Night:
+    """The last night on the far side of the level's middle. A step that was within the noise on its first
+    night would make last night a base that has it too, and nothing would ever be confirmed.
+    """
+    assert seen.reference is not None
+    sign = 1 if seen.word == "slow" else -1
+    far = [night for night in good if sign * (median(night.values[metric]) - seen.reference) <= 0]
+    return (far or good)[-1]
+
+
+def _behind(
+    series: Series, metric: str, tonight: float, effect: float, night: str
+) -> tuple[list[Suspect], list[Change]]:
+    """What looking back finds: rises to measure again, unless that was done lately, and falls."""
+    good, rises, falls = series.of(metric), list[Suspect](), list[Change]()
+    for first, ratio in unnoticed(series, metric, tonight, effect):
+        before = good[good.index(first) - 1]
+        if ratio > 1:
+            rises.append(Suspect(series, metric, effect, "late", before, ratio, None))
+        else:
+            how = (before.night, before.commit, first.commit, "seen")
+            falls.append(Change(first.night, night, series.point.id, metric, ratio, *how))
+    return [one for one in rises if not _looked_lately(one)], falls
 
 
 def _creeping(
@@ -126,16 +141,24 @@ def _looked_lately(one: Suspect) -> bool:
 
 def still_open(series: Series, metric: str, tonight: float, effect: float, anchor: Anchor | None) -> str:
     """In words that an accepted regression still stands: neither mended, nor taken into the anchor."""
-    since = anchor.night if anchor else ""
-    found = [each for each in series.changes if each.metric == metric and each.ratio > 1]
-    found = [each for each in found if each.how in _REGRESSIONS and each.night > since]
-    if not found:
+    mine = [each for each in series.changes if each.metric == metric]
+    risen = [each for each in mine if each.ratio > 1 and each.how in _REGRESSIONS]
+    first = min(
+        (each for each in risen if anchor is None or each.night > anchor.night),
+        key=lambda each: each.night,
+        default=None,
+    )
+    if first is None:
         return ""
-    first = min(found, key=lambda each: each.night)
-    before = values([night for night in series.of(metric) if night.night < first.night], metric)[-30:]
-    if not before or tonight < median(before) * (1 + ENOUGH * effect):
+    good = series.of(metric)
+    before = values([night for night in good if night.night < first.night], metric)[-30:]
+    level_from = max(each.night for each in mine)  # a fall after it is what mends it
+    now = median(
+        [*values([night for night in good if night.night >= level_from], metric)[-_RECENT:], tonight]
+    )
+    if not before or now < median(before) * (1 + _MENDED * effect):
         return ""
-    more = f"{100 * (tonight / median(before) - 1):+.1f} %"
+    more = f"{100 * (now / median(before) - 1):+.1f} %"
     remedy = "it stays red until it is mended, or the anchor is moved there"
     return f"{num(tonight)}, {more} since {first.night[:10]} ({_range(first)}); {remedy}"
 
@@ -150,13 +173,4 @@ def _words(seen: Screen, tonight: float, good: Sequence[Night]) -> str:
     return (
         f"{num(tonight)}, {seen.excess:.3f} times the median of {seen.n} nights ({num(seen.reference)}; "
         f"suspect from {num(seen.limit)})"
-    )
-
-
-def change(
-    series: Series, metric: str, first: Night, before: Night, found: str, ratio: float, how: str
-) -> Change:
-    """A change as it is stored, from the first night at the new level."""
-    return Change(
-        first.night, found, series.point.id, metric, ratio, before.night, before.commit, first.commit, how
     )

@@ -158,12 +158,14 @@ def _changed(one: Suspect, decision: Decision, text: str, session: Session, nigh
 
 
 def _accept(one: Suspect, night: str, how: str, ratio: float | None = None) -> Change:
-    """From the first night at the new level: tonight, or the one after the base."""
-    nights = [each for each in one.series.of(one.metric) if each.night > one.base.night]
-    first = nights[0].night if nights and one.why == "late" else night
+    """From the first night at the new level: tonight, or where it was found late the one after the base."""
     point, base = one.series.point, one.base
+    first, commit = night, point.commit
+    if one.why == "late":
+        later = [each for each in one.series.of(one.metric) if each.night > base.night]
+        first, commit = later[0].night, later[0].commit
     size = ratio or one.excess
-    return Change(first, night, point.id, one.metric, size, base.night, base.commit, point.commit, how)
+    return Change(first, night, point.id, one.metric, size, base.night, base.commit, commit, how)
 
 
 def _session(one: Suspect, decision: Decision, night: str) -> Session:
