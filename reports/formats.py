@@ -6,9 +6,8 @@ import json
 import re
 from xml.etree import ElementTree
 
-from reports.markdown import clip, escaped
 from reports.statement import FINE, NOT_MEASURED, OPEN, REGRESSED, Line, Statement
-from reports.tables import plain
+from reports.text import clip, escaped, plain
 
 SCHEMA = 1
 # What XML 1.0 cannot hold even escaped.
@@ -19,7 +18,13 @@ _MOST_FINE = 30  # lines of a pull request's table that need nobody; the rest is
 def text(statement: Statement) -> str:
     """The lead, then what needs somebody, a line each; what is fine is counted in the lead."""
     told = [line for line in statement.lines if line.code != FINE or line.word in ("faster", "fixed", "note")]
-    return plain("\n".join([statement.lead, *(f"  {_where(line)}{line.word}: {line.text}" for line in told)]))
+    said = [statement.lead, *(f"  {_where(line)}{line.word}: {line.text}" for line in told)]
+    return "\n".join(_on_a_line(plain(each)) for each in said)
+
+
+def _on_a_line(said: str) -> str:
+    """What begins a line may command a CI's runner."""
+    return re.sub(r"\s*[\n\u2028\u2029]\s*", " ", said)
 
 
 def _where(line: Line) -> str:

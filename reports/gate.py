@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reports import again, anchor, history, suspects
+from reports import again, anchor, command, history, suspects
 from reports.anchor import Anchor
 from reports.fingerprint import unlike
-from reports.history import Change, History, Night
-from reports.launches import Launched, launched
+from reports.gated import fails
+from reports.history import Change, History, Night, Session
+from reports.launches import Launched
 from reports.screening import Look, looks
 from reports.series import Series, series_of
 from reports.statement import Line, Statement, count, points, worst_first
+from reports.stored import launched, machine
 from reports.suspects import Answer, Budget, Measure
 
 _PERSISTS = 4  # nights in a row not confirmed, and tonight: then the machine itself is another
@@ -22,13 +24,16 @@ _PERSISTS = 4  # nights in a row not confirmed, and tonight: then the machine it
 
 @dataclass(frozen=True)
 class Options:
-    """fail, allowed: see reports.compare.Rule; measure: whether suspects are measured again."""
+    """fail, allowed: see reports.compare.Rule; measure: whether suspects are measured again; noise: at how
+    many points the code is then measured against itself.
+    """
 
     baselines: Path
     fail: Mapping[str, float]
     allowed: Sequence[str] = ()
     budget: Budget = field(default_factory=Budget)
     measure: bool = True
+    noise: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,11 @@ def gate(run: Path, options: Options) -> Statement:
     Raises as launched, DamagedHistory, ValueError for a run without a commit or a code to name, and OSError.
     """
     measured = launched(run)
-    head = {"sweep": run.resolve().name, "gpu": _machine(measured)}
+    head = {"sweep": run.resolve().name, "gpu": machine(measured)}
     known = history.read(history.file_of(options.baselines, head["gpu"], head["sweep"]))
     tonight = tonight_of(measured, known, head)
     measure = partial(again.measure, run) if options.measure else None
     return decide(tonight, known, anchor.read(known), options, measure)
-
-
-def _machine(points: Sequence[Launched]) -> str:
-    """The GPU where one was used, else the processor: what a history is of."""
-    used = next((point for point in points if point.on_gpu), points[0])
-    return used.fingerprint["gpu"] if used.on_gpu else used.fingerprint.get("cpu", "cpu")
 
 
 def tonight_of(points: Sequence[Launched], known: History, head: Mapping[str, str]) -> Tonight:
@@ -90,12 +89,16 @@ def decide(
     doubtful = [one for look in seen for one in look.suspects]
     if is_known:
         sessions = [each for each in known.sessions if each.night == tonight.night]
-        found = suspects.recorded(doubtful, sessions)
+        found = suspects.recorded(doubtful, sessions, tonight.night)
     else:
         found = suspects.answers(doubtful, measure, options.budget, tonight.night)
         changes = [*(each for look in seen for each in look.changes), *_changes(found, tonight.night)]
+        sessions = [answer.session for answer in found if answer.session]
+        if measure and options.noise:
+            gated = {look.metric for look in seen}
+            sessions += suspects.noise(series, gated, measure, options.budget, options.noise, tonight.night)
         if series:
-            _store(tonight, known, series, found, changes)
+            _store(tonight, known, series, found, [*sessions, *changes])
     lines = [*refused.values(), *_missing(tonight, known), *_outcomes(series), *_figures(seen, found)]
     lines += _notes(series, known, pinned)
     lead = f"{_when(tonight, known)}: {points(len(tonight.points))}, {count(lines)}."
@@ -132,7 +135,7 @@ def _missing(tonight: Tonight, known: History) -> list[Line]:
     earlier = [row for row in known.nights if row.night < tonight.night]
     last = max((row.night for row in earlier), default="")
     expected = {row.point for row in earlier if row.night == last} - set(tonight.stale)
-    for point in expected - {one.id for one in tonight.points}:
+    for point in sorted(expected - {one.id for one in tonight.points}):
         config = known.points[point]["config"]
         if not any(_same(config, one.config) for one in tonight.points):
             lines.append(
@@ -155,7 +158,10 @@ def _outcomes(series: Iterable[Series]) -> list[Line]:
             before = f"it was {last.outcome} on {last.night[:10]}" if last else "it is new"
             of = f"{len(wrong)} of {len(one.point.launches)} launches"
             text = f"{of}: {wrong[0].reason or wrong[0].outcome}; {before}"
-            lines.append(Line(one.point.label, "", wrong[0].outcome, text))
+            # What this machine cannot run is no failure, unless it could.
+            never = all(night.outcome == "skipped" for night in one.nights)
+            word = "not here" if wrong[0].outcome == "skipped" and never else wrong[0].outcome
+            lines.append(Line(one.point.label, "", word, text))
     return lines
 
 
@@ -208,7 +214,7 @@ def _store(
     known: History,
     series: Sequence[Series],
     found: Sequence[Answer],
-    changes: Sequence[Change],
+    more: Sequence[Session | Change],
 ) -> None:
     """Append what is new: fingerprints and points first, then tonight's rows, sessions and changes."""
     lines: list[tuple[str, Mapping[str, object]]] = []
@@ -221,8 +227,7 @@ def _store(
         if point.id not in seen:
             lines.append(("point", {"id": point.id, "label": point.label, "config": dict(point.config)}))
     rows = [_row(one.point, tonight.night, found) for one in series]
-    sessions = [answer.session for answer in found if answer.session]
-    history.append(known, tonight.head, [*lines, *history.lines_of([*rows, *sessions, *changes])])
+    history.append(known, tonight.head, [*lines, *history.lines_of([*rows, *more])])
 
 
 def _row(point: Launched, night: str, found: Sequence[Answer]) -> Night:
@@ -241,3 +246,26 @@ def _row(point: Launched, night: str, found: Sequence[Answer]) -> Night:
         values={} if wrong else {name: tuple(point.numbers(name)) for name in names},
         faults=tuple(dict.fromkeys(answer.suspect.metric for answer in mine)),
     )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of reports.statement. Raises ValueError for a wrong setting, and as gate."""
+    about = "Tonight's run against its history; suspects are measured again by itself."
+    parser = command.parser("gate", about)
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's name or folder; gate.md, gate.xml and gate.json go there")
+    add("--baselines", metavar="FOLDER", type=Path, default=command.BASELINES, help="of the histories")
+    add("--launches", metavar="N", type=int, default=5, help="a side, of a suspect (5)")
+    add("--budget-min", metavar="MINUTES", type=float, default=60.0, help="of all suspects (60)")
+    add("--noise", metavar="N", type=int, default=0, help="points to measure A against A tonight (0)")
+    add("--no-measure", action="store_true", help="leave suspects open")
+    given = parser.parse_args(arguments)
+    if given.launches < 3 or given.budget_min <= 0 or given.noise < 0:
+        raise ValueError("--launches must be at least 3, --budget-min over 0, --noise at least 0")
+    run, budget = command.folder_of(given.run), Budget(given.launches, given.budget_min)
+    measure = not given.no_measure
+    options = Options(given.baselines, fails(given.fail), given.allow, budget, measure, given.noise)
+    statement = gate(run, options)
+    for name, ending in (("markdown", "md"), ("junit", "xml"), ("json", "json")):
+        setattr(given, name, getattr(given, name) or run / f"gate.{ending}")
+    return command.say(statement, given)

@@ -36,7 +36,7 @@ class Night:
     commit, code what ran; see Launched
     fingerprint  key of its line
     outcome      "ok", or of the first launch that was not
-    values       metric -> a figure per launch; stages have their median alone
+    values       metric -> a figure per launch
     faults       metrics whose figures were not confirmed when measured again: of the machine, not of the code
     """
 
@@ -56,7 +56,7 @@ class Night:
 class Session:
     """Launches of two commits in turn, and what they gave for one figure; ratio is new / base.
 
-    why  suspect, learning, late (found looking back), creep
+    why  slow, fast, learning, late (found looking back), creep, a/a (the code against itself)
     """
 
     night: str
@@ -94,7 +94,10 @@ class Change:
 
 @dataclass(frozen=True)
 class History:
-    """points: id -> {label, config}; fingerprints: key -> {name: text}; the rest in the order of the file."""
+    """points: id -> {label, config}; fingerprints: key -> {name: text}; the rest in the order of the file.
+
+    digest  of the file as it was read, "" where there was none
+    """
 
     path: Path
     points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -102,6 +105,7 @@ class History:
     nights: tuple[Night, ...] = ()
     sessions: tuple[Session, ...] = ()
     changes: tuple[Change, ...] = ()
+    digest: str = field(default="", compare=False)
 
     def label(self, point: str) -> str:
         return str(self.points.get(point, {}).get("label", point))
@@ -124,7 +128,8 @@ def key_of(fingerprint: Mapping[str, str]) -> str:
 def read(path: Path) -> History:
     """An empty history where there is no file yet. Raises DamagedHistory."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        text = data.decode("utf-8")
     except FileNotFoundError:
         return History(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -136,19 +141,26 @@ def read(path: Path) -> History:
     found: dict[str, list[Any]] = {"point": [], "fingerprint": [], "night": [], "session": [], "change": []}
     for number, line in enumerate(text.splitlines(), 1):
         _take(found, line, number, path)
+    points = {each["id"]: each for each in found["point"]}
+    fingerprints = {each["key"]: each["values"] for each in found["fingerprint"]}
+    for row in found["night"]:
+        if row.point not in points or row.fingerprint not in fingerprints:
+            what = f"{row.night} names point {row.point} and fingerprint {row.fingerprint}"
+            raise DamagedHistory(f"{path}: {what}, of which one has no line; restore the file from git")
     return History(
         path,
-        {each["id"]: each for each in found["point"]},
-        {each["key"]: each["values"] for each in found["fingerprint"]},
+        points,
+        fingerprints,
         tuple(found["night"]),
         tuple(found["session"]),
         tuple(found["change"]),
+        hashlib.sha256(data).hexdigest(),
     )
 
 
 def _take(found: dict[str, list[Any]], line: str, number: int, path: Path) -> None:
     try:
-        data = json.loads(line)
+        data = json.loads(line, parse_constant=_refuse)
         kind = data.pop("kind")
         if number == 1:
             _check_head(kind, data, path)
@@ -161,6 +173,10 @@ def _take(found: dict[str, list[Any]], line: str, number: int, path: Path) -> No
         raise DamagedHistory(f"{path}:{number}: {what}; restore the file from git") from error
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no figure")
+
+
 def _check_head(kind: str, data: Mapping[str, Any], path: Path) -> None:
     if kind != "history" or data["schema"] != SCHEMA:
         what = f"schema {data.get('schema')}" if kind == "history" else "no history"
@@ -169,7 +185,7 @@ def _check_head(kind: str, data: Mapping[str, Any], path: Path) -> None:
 
 
 def _night(data: Mapping[str, Any]) -> Night:
-    values = {str(name): tuple(float(each) for each in numbers) for name, numbers in data["values"].items()}
+    values = {str(name): tuple(map(float, numbers)) for name, numbers in data["values"].items()}
     return Night(**{**data, "values": values, "faults": tuple(data.get("faults", ()))})
 
 
@@ -198,7 +214,8 @@ def append(history: History, head: Mapping[str, str], new: Iterable[tuple[str, M
     with path.open("ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = file.seek(0, os.SEEK_END)
-        if size and read(path) != history:
+        is_gone = os.fstat(file.fileno()).st_nlink == 0
+        if is_gone or (hashlib.sha256(path.read_bytes()).hexdigest() if size else "") != history.digest:
             raise DamagedHistory(f"{path}: another gate has written it meanwhile; run this one again")
         fresh = [] if size else [("history", {"schema": SCHEMA, **head})]
         lines = [json.dumps({"kind": kind, **data}, allow_nan=False) for kind, data in [*fresh, *new]]
@@ -207,6 +224,8 @@ def append(history: History, head: Mapping[str, str], new: Iterable[tuple[str, M
             os.fsync(file.fileno())
         except BaseException:
             file.truncate(size)
+            if not size:
+                path.unlink()
             raise
 
 

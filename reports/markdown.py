@@ -6,13 +6,7 @@ import re
 from collections.abc import Sequence
 
 from reports.blocks import Block, Excerpt, Figure, Grid, Section, Text
-from reports.tables import plain
-
-_MOST_IN_CELL = 400  # characters; the rest stands in results.csv and, for reasons, in the incident's excerpt
-
-
-def clip(text: str, longest: int = _MOST_IN_CELL) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+from reports.text import clip, escaped, plain
 
 
 def markdown(name: str, sections: Sequence[Section]) -> str:
@@ -53,11 +47,3 @@ def _folded(block: Excerpt) -> str:
     link = f"\n\n[stacks.txt]({block.link})" if block.link else ""
     summary = f"<summary>{escaped(block.title)}</summary>"
     return f"<details>{summary}\n\n{fence}text\n{text}\n{fence}{link}\n\n</details>"
-
-
-def escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line: no markup, no HTML, no mention of people or issues."""
-    flat = " ".join(plain(text).split())
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    flat = flat.replace("#", "&#35;").replace("@", "&#64;")
-    return re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", flat)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import jinja2
 from markupsafe import Markup
 
 from reports.blocks import Figure, Grid, Section, Text
-from reports.markdown import clip, markdown
+from reports.command import folder_of
+from reports.markdown import markdown
 from reports.sections import SECTIONS
-from reports.tables import Table, plain, read, write_csv
+from reports.tables import Table, read, write_csv
+from reports.text import clip, plain
 
 
 def write(run: Path) -> tuple[Path, tuple[str, ...]]:
@@ -46,3 +50,17 @@ def html(name: str, sections: Sequence[Section]) -> str:
     environment.tests["grid"] = lambda block: isinstance(block, Grid)
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
     return environment.get_template("page.html.j2").render(name=name, sections=sections)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 written, 1 written without results that are damaged. Raises as read."""
+    more = "Commands: compare BASE NEW, gate RUN, anchor SWEEP, changes, export RUN; each has its --help."
+    parser = argparse.ArgumentParser(
+        prog="python -m reports", description="Write the report of a stored run.", epilog=more
+    )
+    parser.add_argument("run", metavar="RUN", help="a name under runs/, or the path of a run's folder")
+    page, damaged = write(folder_of(parser.parse_args(arguments).run))
+    for line in damaged:
+        sys.stderr.write(f"{line}\n")
+    sys.stdout.write(f"report: {page}\n")
+    return 1 if damaged else 0

@@ -9,6 +9,7 @@ from reports.blocks import Cell, Section, Text, grid
 from reports.effects import effects
 from reports.evidence import environment, incidents, ran
 from reports.gaps import not_measured
+from reports.nights import nights
 from reports.outputs import outputs
 from reports.performance import matrix, speedup, stages
 from reports.quality import tradeoff
@@ -67,6 +68,7 @@ def glossary(table: Table) -> Section:
 
 SECTIONS: tuple[Callable[[Table], Section | None], ...] = (
     verdict,
+    nights,
     matrix,
     speedup,
     stages,

@@ -30,6 +30,7 @@ WORDS = {
     "fixed": FINE,
     "new": FINE,
     "learning": FINE,
+    "not here": FINE,
     "not confirmed": FINE,
     "same code": FINE,
     "note": FINE,

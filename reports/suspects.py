@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -13,12 +13,15 @@ from reports.again import Measured
 from reports.blocks import num
 from reports.compare import Finding, in_words
 from reports.decision import Decision, control, decide
-from reports.history import Change, Session
+from reports.history import Change, Night, Session
+from reports.launches import Launched
 from reports.screening import ENOUGH, PRIORITY, Suspect
+from reports.series import Series
 from reports.statement import Line
 
 # (point id, base commit or "" for tonight's code alone, launches, minutes that are left) -> both sides
 Measure = Callable[[str, str, int, float], Measured]
+TONIGHT = ("slow", "fast")  # suspicions of tonight's own figure; the others look at levels
 _ALONE = 3  # launches of tonight's code where there is nothing to measure it against
 
 
@@ -56,7 +59,7 @@ def answers(suspects: Sequence[Suspect], measure: Measure | None, budget: Budget
 
     Those of the same point and base share a session. Verdicts on all of them are controlled together.
     """
-    found = [Answer(one, "same code", _innocent(one), fault=True) for one in suspects if one.same_code]
+    found = [_innocent(one, night) for one in suspects if one.same_code]
     compared: list[tuple[Suspect, Measured, Decision]] = []
     until = time.monotonic() + 60 * budget.minutes
     for group in _groups([one for one in suspects if not one.same_code]):
@@ -75,15 +78,44 @@ def answers(suspects: Sequence[Suspect], measure: Measure | None, budget: Budget
     return found + [_answer(one, sides, decision, night) for (one, sides, _), decision in pairs]
 
 
-def recorded(suspects: Sequence[Suspect], sessions: Sequence[Session]) -> list[Answer]:
+def noise(
+    series: Sequence[Series],
+    metrics: Collection[str],
+    measure: Measure,
+    budget: Budget,
+    most: int,
+    night: str,
+) -> list[Session]:
+    """Tonight's commit against itself, at those `most` points where that was done least: what it gives is
+    noise. Points whose code is no commit cannot be had twice, and are left out.
+    """
+    able = [one for one in series if one.point.ok and one.point.commit and "+" not in one.point.commit]
+    able.sort(key=lambda one: sum(session.same_code for session in one.sessions))
+    found = []
+    for one in able[:most]:
+        sides = measure(one.point.id, one.point.commit, budget.launches, budget.minutes)
+        for metric in metrics if sides.base and sides.new else ():
+            suspect = Suspect(one, metric, 1.0, "a/a", _as_night(one.point, night), 1.0, None)
+            decision = _decide(suspect, sides)
+            found += [_session(suspect, decision, night)] if decision.ratio else []
+    return found
+
+
+def _as_night(point: Launched, night: str) -> Night:
+    return Night(night, point.id, night, point.commit, point.code, "", "ok", "", {})
+
+
+def recorded(suspects: Sequence[Suspect], sessions: Sequence[Session], night: str) -> list[Answer]:
     """The same from what the history has of that night: to decide again without measuring again."""
     known = {(each.point, each.metric, each.why): each for each in sessions}
-    return [_remembered(one, known.get((one.series.point.id, one.metric, one.why))) for one in suspects]
+    return [
+        _remembered(one, known.get((one.series.point.id, one.metric, one.why)), night) for one in suspects
+    ]
 
 
-def _remembered(one: Suspect, session: Session | None) -> Answer:
+def _remembered(one: Suspect, session: Session | None, night: str) -> Answer:
     if one.same_code:
-        return Answer(one, "same code", _innocent(one), fault=True)
+        return _innocent(one, night)
     if session is None:
         return Answer(one, "suspect", f"{_step(one)}; not measured again that night")
     word = session.verdict if session.verdict in ("slower", "faster") else "not confirmed"
@@ -99,8 +131,15 @@ def _groups(suspects: Sequence[Suspect]) -> list[list[Suspect]]:
     return list(found.values())
 
 
-def _innocent(one: Suspect) -> str:
-    return f"{_step(one)}; the code is that of {one.base.night[:10]}, so this is the machine"
+def _innocent(one: Suspect, night: str) -> Answer:
+    """Nothing to measure: what is another with the same code is the machine."""
+    text = f"{_step(one)}; the code is that of {one.base.night[:10]}, so this is the machine"
+    return Answer(one, "same code", text, one.why in TONIGHT, change=_of_the_machine(one, night))
+
+
+def _of_the_machine(one: Suspect, night: str) -> Change | None:
+    """A level, not a night, that innocent code has: from there on the machine is another."""
+    return None if one.why in TONIGHT or one.why == "learning" else _accept(one, night, "machine")
 
 
 def _step(one: Suspect) -> str:
@@ -138,9 +177,9 @@ def _answer(one: Suspect, sides: Measured, decision: Decision, night: str) -> An
         share = attribution.words(attribution.parts(sides.base, new, one.min_effect))
         return _changed(one, decision, f"{text} {share}.", session, night)
     if decision.verdict == "inconclusive" and _may_be(one, decision):
-        return Answer(one, "inconclusive", text, True, session)
-    moved = _accept(one, night, "machine") if one.why in ("late", "creep") else None
-    return Answer(one, "not confirmed", text, one.why in ("slow", "fast"), session, moved)
+        return Answer(one, "inconclusive", text, one.why in TONIGHT, session)
+    moved = _of_the_machine(one, night)
+    return Answer(one, "not confirmed", text, one.why in TONIGHT, session, moved)
 
 
 def _may_be(one: Suspect, decision: Decision) -> bool:
@@ -154,7 +193,9 @@ def _may_be(one: Suspect, decision: Decision) -> bool:
 def _changed(one: Suspect, decision: Decision, text: str, session: Session, night: str) -> Answer:
     assert decision.ratio is not None
     accepted = _accept(one, night, "confirmed", decision.ratio)
-    return Answer(one, decision.verdict, text, False, session, accepted)
+    # Tonight's figure went the other way than its code: that is the machine on top of it.
+    fault = one.why in TONIGHT and (decision.ratio > 1) != (one.excess > 1)
+    return Answer(one, decision.verdict, text, fault, session, accepted)
 
 
 def _accept(one: Suspect, night: str, how: str, ratio: float | None = None) -> Change:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness.metrics import METRICS
 from harness.result import Measurement, Outcome
 from harness.store import load_readable
 from reports.points import PointRows, Row, points_of
+from reports.text import plain
 
 # What starts a formula in a spreadsheet, and the mark itself, so that reading back is exact.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -139,15 +139,6 @@ def _guarded(value: Any) -> Any:
 
 def _unguarded(text: str) -> str:
     return text.removeprefix("'")
-
-
-def plain(text: str) -> str:
-    """Text that every format can hold: lone surrogates and controls but tab and newline become U+FFFD."""
-    return "".join("\ufffd" if _unprintable(character) else character for character in text)
-
-
-def _unprintable(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n"
 
 
 def counts(points: Sequence[PointRows]) -> dict[Outcome, int]:

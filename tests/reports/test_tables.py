@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.store import load_run
-from reports.tables import Table, attested, counts, frame, plain, read, read_csv, table, write_csv
+from reports.tables import Table, attested, counts, frame, read, read_csv, table, write_csv
+from reports.text import plain
 from tests.data.make_runs import HERE, every_outcome, measured, point
 from tests.reports import hostile
 
