@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import logging
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from typing import Any
 
 from harness import store
 from harness.point import COMPONENTS
+from harness.result import Outcome
 
 log = logging.getLogger("harness")
 
@@ -58,12 +60,27 @@ def points_of(run: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The stored configurations of these points, of all if none is named. Raises Refused."""
     if not run.is_dir():
         raise Refused(f"{run}: no such run; measure it with python -m harness name={run.name}")
-    found = {result.id: result.point for result in store.results(run)}
+    stored = {result.id: result for result in store.results(run)}
+    wrong = next((each for each in stored if not re.fullmatch("[0-9a-f]{12}", each)), None)
+    if wrong is not None:  # it becomes a folder's name
+        raise Refused(f"{run}: {wrong!r} is no point's id; this is not a run of the harness")
+    found = {name: result.point for name, result in stored.items() if result.outcome is not Outcome.SKIPPED}
     unknown = [each for each in ids if each not in found]
     if unknown or not found:
-        what = f"no point {unknown[0]}" if unknown else "no stored results"
+        what = f"no point {unknown[0]}" if unknown else "no results to measure again"
         raise Refused(f"{run}: {what}; it has {', '.join(found) or 'none'}")
     return {each: found[each] for each in (ids or found)}
+
+
+def emptied(out: Path) -> Path:
+    """The folder, without what an earlier session left. Raises Refused for one that holds anything else."""
+    strange = [path.name for path in out.glob("*") if path.name not in (BASE, NEW) and path.suffix != ".json"]
+    if out.exists() and (strange or not out.is_dir()):
+        what = f"holds {strange[0]}" if strange else "is a file"
+        raise Refused(f"--out {out}: {what}, so it is not of an earlier session; give a new folder")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    return out
 
 
 @contextlib.contextmanager
@@ -96,8 +113,12 @@ def _git(*arguments: str) -> str:
 
 def measure(session: Session, point_id: str, point: Mapping[str, Any]) -> str:
     """All launches of one point; "" or why it was not measured to its end."""
+    for side, tree in session.checkouts.items():
+        lacking = _lacking(tree, point)
+        if lacking:
+            return f"the {side} side could not be measured: it has no {lacking}"
     file = session.out / f"{point_id}.json"
-    file.write_text(json.dumps(_placed(point)))
+    file.write_text(json.dumps(_placed(point, session.checkouts.get(BASE, ROOT))))
     for side, number in order(session.launches, session.checkouts):
         if time.monotonic() > session.until:
             return f"the budget ended after {number} of {session.launches} launches a side"
@@ -109,10 +130,34 @@ def measure(session: Session, point_id: str, point: Mapping[str, Any]) -> str:
     return ""
 
 
-def _placed(point: Mapping[str, Any]) -> dict[str, Any]:
-    """The point with one cache for both checkouts: entries are named by what they are made of."""
-    parts = {name: point[name] for name in COMPONENTS if "cache" in point[name]}
-    return {**point, **{name: {**part, "cache": str(ROOT / part["cache"])} for name, part in parts.items()}}
+def _lacking(tree: Path, point: Mapping[str, Any]) -> str:
+    """A module that the measuring there needs and that is not there: an installed one, of this checkout,
+    would be taken for it without a word.
+    """
+    targets = [str(point[name].get("_target_", "")) for name in COMPONENTS]
+    ours = [target.rpartition(".")[0] for target in targets if target.startswith("engines.")]
+    for module in ("harness.once", *ours):
+        path = tree / module.replace(".", "/")
+        if not (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()):
+            return module
+    return ""
+
+
+def _placed(point: Mapping[str, Any], tree: Path) -> dict[str, Any]:
+    """The point with one cache for both checkouts (entries are named by what they are made of), and with
+    files that lie here and not in the other's tree by their full path.
+    """
+
+    def place(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: place(name, each) for name, each in value.items()}
+        is_path = isinstance(value, str) and 0 < len(value) < 4096 and "\0" not in value
+        if key == "cache" or (is_path and (ROOT / value).exists() and not (tree / value).exists()):
+            return str(ROOT / value)
+        return value
+
+    parts = {name: place("", point[name]) for name in (*COMPONENTS, "workload") if name in point}
+    return {**point, **parts}
 
 
 def _launch(tree: Path, file: Path, folder: Path, number: int) -> str:
@@ -128,6 +173,7 @@ def _other(session: Session, side: str, folder: Path) -> str:
     """That the base side ran other code than it should, in words: its result says which it was."""
     ran = store.load_result(folder).environment
     if side == BASE and (ran["commit"] != session.commit or ran["changed_files"]):
+        shutil.rmtree(folder)  # nobody may take it for what it is not
         return f"it ran {ran['commit'] or 'an unknown commit'} instead of {session.commit}"
     return ""
 
@@ -147,8 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not given.alone:
                 commit = _git("rev-parse", "--verify", f"{given.base}^{{commit}}")
                 sides[BASE] = until_done.enter_context(checkout(commit))
-            shutil.rmtree(out, ignore_errors=True)
-            out.mkdir(parents=True)
+            emptied(out)
             until = time.monotonic() + 60 * given.budget_min
             session = Session(out, sides, given.launches, until, commit)
             ended = {point_id: measure(session, point_id, point) for point_id, point in points.items()}

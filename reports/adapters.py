@@ -14,6 +14,7 @@ from harness.metrics import METRICS
 from reports.gated import GATED, STAGE
 from reports.launches import Launched
 from reports.microbenchmarks import TIME, pytest_benchmark_in
+from reports.statement import Refused
 from reports.text import plain
 
 __all__ = ["benchmark_action_out", "openmetrics_out", "pytest_benchmark_in", "pytest_benchmark_out", "units"]
@@ -118,7 +119,7 @@ def benchmark_action_out(points: Sequence[Launched]) -> str:
         if point.numbers(metric)
     ]
     if not entries:
-        raise ValueError("no point has a figure that decides: none ended ok")
+        raise Refused("no point has a figure that decides: none ended ok")
     return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -225,5 +226,5 @@ def _having(points: Sequence[Launched], metric: str) -> list[Launched]:
     found = [point for point in points if point.numbers(metric)]
     if not found:
         known = sorted({name for point in points for launch in point.launches for name in launch.values})
-        raise ValueError(f"no point has {metric}; there is {', '.join(known) or 'nothing: none ended ok'}")
+        raise Refused(f"no point has {metric}; there is {', '.join(known) or 'nothing: none ended ok'}")
     return found

@@ -35,14 +35,28 @@ def measure(run: Path, point_id: str, commit: str, launches: int, budget_min: fl
     command = [sys.executable, "-m", "harness.ab", str(run), "--point", point_id, "--out", str(out)]
     command += ["--launches", str(launches), "--budget-min", f"{budget_min:.6f}"]
     command += ["--base", commit] if commit else ["--alone"]
-    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
-    sys.stderr.write(done.stderr)
+    code, text = _run(command)
     # 3: some launches could not be made, which the last but one line says; the last names what decides.
-    said: Sequence[str] = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    problem = "" if done.returncode == 0 else said[-2 if done.returncode == 3 and len(said) > 1 else -1]
-    if done.returncode not in (0, 3):  # what lies there may be of an earlier session
+    said: Sequence[str] = text.strip().splitlines() or [f"exit code {code}"]
+    problem = "" if code == 0 else said[-2 if code == 3 and len(said) > 1 else -1]
+    if code not in (0, 3):  # what lies there may be of an earlier session
         return Measured(None, None, problem)
     return Measured(_side(out / "base"), _side(out / "new"), problem)
+
+
+def _run(command: Sequence[str]) -> tuple[int, str]:
+    """Exit code and what it said, which is passed on line by line. However this ends, so does the session."""
+    said = []
+    with subprocess.Popen(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True) as session:
+        assert session.stderr is not None
+        try:
+            for line in session.stderr:
+                sys.stderr.write(line)
+                said.append(line)
+        except BaseException:
+            session.terminate()  # it ends what it measures, and removes its work tree
+            raise
+    return session.returncode, "".join(said)
 
 
 def _side(folder: Path) -> Launched | None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from reports.command import BASELINES
 from reports.gated import GATED
-from reports.history import DamagedHistory, History, Night, rounded
+from reports.history import DamagedHistory, History, Night, rounded, slug
 from reports.history import read as read_history
+from reports.statement import Refused
 
 SCHEMA = 1
 
@@ -42,15 +43,21 @@ def read(history: History) -> Anchor | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.pop("schema") != SCHEMA:
             raise ValueError("of another schema")
-        return Anchor(**data)
+        values = {str(point): _figures(each) for point, each in data["values"].items()}
+        texts = {name: str(data[name]) for name in ("night", "commit", "reason")}
+        return Anchor(**texts, values=values, fingerprints=dict(data["fingerprints"]))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedHistory(f"{path}: not an anchor ({error}); restore it from git") from error
 
 
+def _figures(data: Mapping[str, Any]) -> dict[str, float]:
+    return {str(metric): float(value) for metric, value in data.items()}
+
+
 def pinned(history: History, night: str, reason: str) -> Anchor:
-    """The anchor at the last night that begins so (`2026-11-26`). Raises ValueError."""
+    """The anchor at the last night that begins so (`2026-11-26`). Raises Refused."""
     chosen = [row for row in history.nights if row.night.startswith(night)]
     last = max((row.night for row in chosen), default="")
     rows = [row for row in chosen if row.night == last]
@@ -58,16 +65,20 @@ def pinned(history: History, night: str, reason: str) -> Anchor:
     if not good:
         known = ", ".join(sorted({row.night for row in history.nights})[-3:]) or "none"
         what = f"no point was ok in {last}" if rows else "there is no such night"
-        raise ValueError(f"--night {night}: {what} in {history.path}; the last ones are {known}")
+        raise Refused(f"--night {night}: {what} in {history.path}; the last ones are {known}")
     if not reason.strip():
-        raise ValueError("--reason: must say why the level moves; it becomes the commit's message")
+        raise Refused("--reason: must say why the level moves; it becomes the commit's message")
     return Anchor(last, good[0].commit, reason.strip(), _values(good), {x.point: x.fingerprint for x in good})
 
 
 def _values(rows: Sequence[Night]) -> dict[str, dict[str, float]]:
     names = [name for name, *_ in GATED]
     return {
-        row.point: {name: rounded(median(row.values[name])) for name in names if row.values.get(name)}
+        row.point: {
+            name: rounded(median(row.values[name]))
+            for name in names
+            if row.values.get(name) and name not in row.faults
+        }
         for row in rows
     }
 
@@ -97,7 +108,7 @@ def write(history: History, new: Anchor) -> None:
 def move(history: History, new: Anchor) -> str:
     """Write the anchor and commit that file alone; the commit's message, with every figure that moves.
 
-    Raises OSError; ValueError where git refuses: the file is then written all the same, to be committed by
+    Raises OSError; Refused where git refuses: the file is then written all the same, to be committed by
     hand.
     """
     path, old = path_of(history), read(history)
@@ -118,14 +129,14 @@ def _git(path: Path, *arguments: str) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise ValueError(f"git: {error.strerror}; commit {path} by hand") from error
+        raise Refused(f"git: {error.strerror}; commit {path} by hand") from error
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it failed"]
-        raise ValueError(f"git {arguments[0]}: {said[-1]}; commit {path} by hand")
+        raise Refused(f"git {arguments[0]}: {said[-1]}; commit {path} by hand")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 moved and committed. Raises ValueError if not, DamagedHistory, OSError."""
+    """0 moved and committed. Raises Refused if not, DamagedHistory, OSError."""
     about = "Pin the level of a night, as a commit for review: slow creep and open regressions count from it."
     parser = argparse.ArgumentParser(prog="python -m reports anchor", description=about)
     add = parser.add_argument
@@ -141,9 +152,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _only(baselines: Path, sweep: str, gpu: str | None) -> History:
-    found = sorted(baselines.glob(f"{gpu or '*'}/{sweep}.jsonl"))
+    found = sorted(baselines.glob(f"{slug(gpu) if gpu else '*'}/{sweep}.jsonl"))
     if len(found) != 1:
         what = f"{len(found)} histories" if found else "no history"
         names = ", ".join(path.parent.name for path in found or baselines.glob("*/*.jsonl")) or "none"
-        raise ValueError(f"{sweep}: {what} in {baselines}; choose with --gpu: {names}")
+        raise Refused(f"{sweep}: {what} in {baselines}; choose with --gpu: {names}")
     return read_history(found[0])

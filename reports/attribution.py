@@ -32,6 +32,11 @@ class Part:
         return self.decision.verdict in ("slower", "faster")
 
 
+def explains(metric: str) -> bool:
+    """Whether stages add up to that figure."""
+    return metric.startswith("rtf")
+
+
 def parts(base: Launched, new: Launched, min_effect: float) -> list[Part]:
     """The stages that both sides have, those that changed most first."""
     names = [name for name in _stages(base) if name in _stages(new)]

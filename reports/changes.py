@@ -36,7 +36,7 @@ BLOCK = 64  # ends of levels whose costs are computed at once: few calls, little
 
 # Screening
 NIGHTS = 8  # in all, below which a history is still learning
-SINCE_CHANGE = 3  # nights of the present level, below which it is not known
+SINCE_CHANGE = 1  # nights of the present level, below which it is not known; few make the limit wider
 REFERENCE, MEMORY = 30, 90  # latest nights that the level, and the spread, are taken from
 SURE = 0.99  # one-sided: one night in a hundred is measured again for nothing
 SHARE = 2 / 3  # of min_effect, beyond which a night is suspect: the screen may not be blinder than the rest

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from reports import formats
-from reports.statement import NOT_MEASURED, OPEN, REGRESSED, USAGE, Statement
+from reports.statement import NOT_MEASURED, OPEN, REGRESSED, USAGE, Refused, Statement
 
 BASELINES = Path("runs/baselines")
 _CODES = f"""exit code: 0 nothing regressed, {REGRESSED} something did, {OPEN} open and --strict,
@@ -30,6 +31,16 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
     for option, what in (("markdown", "for a pull request"), ("junit", "JUnit XML"), ("json", "everything")):
         add(f"--{option}", metavar="FILE", type=Path, help=what)
     return made
+
+
+def parsed(made: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """What was given. Raises Refused for a file that cannot be written: not after an hour of measuring."""
+    given = made.parse_args(arguments)
+    for path in (given.markdown, given.junit, given.json):
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            what = "is a folder" if path.is_dir() else f"{path.parent} is no folder"
+            raise Refused(f"{path}: {what}; name a file to write")
+    return given
 
 
 def say(statement: Statement, given: argparse.Namespace) -> int:

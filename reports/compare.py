@@ -13,10 +13,10 @@ from reports import attribution, command
 from reports.blocks import num
 from reports.decision import Decision, control, decide
 from reports.fingerprint import unlike
-from reports.gated import fails, min_effects
+from reports.gated import check_fails, fails, min_effects
 from reports.launches import Launched
 from reports.microbenchmarks import pytest_benchmark_in
-from reports.statement import Line, Statement, count, points, worst_first
+from reports.statement import Line, Refused, Statement, count, points, worst_first
 from reports.stored import launched
 
 _MOST_IN_A_ROW = 2  # launches of one side, in A B B A A B B A: three in a row are no alternation
@@ -45,7 +45,7 @@ class Finding:
     decision: Decision
 
 
-class Unjoinable(ValueError):
+class Unjoinable(Refused):
     """Points of the two sides that cannot be told apart by what both runs varied."""
 
 
@@ -121,8 +121,10 @@ def _barrier(base: Launched, new: Launched, rule: Rule) -> Line | None:
     if not new.ok:
         before = "ok" if base.ok else base.complaint or "nothing"
         wrong = next((x.outcome for x in new.launches if not x.ok), "missing")
-        return Line(new.label, "", wrong, f"{new.complaint or 'no launch'} (BASE: {before})")
-    if not base.ok:
+        never = wrong == "skipped" and base.complaint.startswith("skipped")
+        word, text = "not here" if never else wrong, new.complaint or "no launch"
+        return Line(new.label, "", word, f"{text} (BASE: {before})")
+    if not any(launch.ok for launch in base.launches):
         return Line(new.label, "", "fixed", f"ok; BASE was {base.complaint or 'not measured'}")
     return None
 
@@ -164,7 +166,7 @@ def _line(base: Launched, new: Launched, finding: Finding, paired: bool) -> Line
     text = in_words(finding, base, new)
     if word == "unpaired":
         text = f"would be {verdict}, but launches did not take turns, see python -m harness.ab: {text}"
-    if verdict in ("slower", "faster") and finding.metric.startswith(("rtf", "ttf")):
+    if verdict in ("slower", "faster") and attribution.explains(finding.metric):
         text = f"{text} {attribution.words(attribution.parts(base, new, finding.min_effect))}."
     return Line(new.label, finding.metric, word, text, figures(finding, base, new))
 
@@ -195,15 +197,16 @@ def figures(finding: Finding, base: Launched, new: Launched) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code of reports.statement. Raises ValueError for a wrong setting, and as launched."""
+    """The exit code of reports.statement. Raises Refused for a wrong setting, and as launched."""
     about = "Two stored runs, point by point, launch against launch: what got slower?"
     parser = command.parser("compare", about)
     parser.add_argument("base", metavar="BASE", help="a run's name or folder, or JSON of pytest-benchmark")
     parser.add_argument("new", metavar="NEW", help="likewise; python -m harness.ab makes a pair of them")
     parser.add_argument("--allow-unpaired", action="store_true", help="though launches did not take turns")
-    given = parser.parse_args(arguments)
+    given = command.parsed(parser, arguments)
     rule = Rule(fails(given.fail), given.allow, given.allow_unpaired)
     base, new = _side(Path(given.base)), _side(Path(given.new))
+    check_fails(rule.fail, [*base, *new])
     return command.say(compare(base, new, rule), given)
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from reports import again, anchor, command, history, suspects
+from reports import again, anchor, command, history, noise, suspects
 from reports.anchor import Anchor
 from reports.fingerprint import unlike
-from reports.gated import fails
+from reports.gated import check_fails, fails
 from reports.history import Change, History, Night, Session
 from reports.launches import Launched
 from reports.screening import Look, looks
 from reports.series import Series, series_of
-from reports.statement import Line, Statement, count, points, worst_first
+from reports.statement import Line, Refused, Statement, count, points, worst_first
 from reports.stored import launched, machine
 from reports.suspects import Answer, Budget, Measure
+from reports.tonight import Tonight, missing, tonight_of
 
+_INNOCENT = ("not confirmed", "same code")
+_OPEN = ("inconclusive", "suspect")
 _PERSISTS = 4  # nights in a row not confirmed, and tonight: then the machine itself is another
 
 
@@ -36,49 +41,40 @@ class Options:
     noise: int = 0
 
 
-@dataclass(frozen=True)
-class Tonight:
-    """What was measured, and the night that it belongs to.
-
-    stale  points whose stored results are of an earlier night: their labels, by id
-    """
-
-    night: str
-    points: tuple[Launched, ...]
-    stale: Mapping[str, str]
-    head: Mapping[str, str]
-
-
 def gate(run: Path, options: Options) -> Statement:
     """Decide on a stored run and add it to its history. A run that is in it already is decided again from
     what was known then, and adds nothing.
 
-    Raises as launched, DamagedHistory, ValueError for a run without a commit or a code to name, and OSError.
+    Raises as launched, DamagedHistory, ValueError for a stage in options.fail that nothing has, and OSError.
     """
     measured = launched(run)
+    check_fails(options.fail, measured)
     head = {"sweep": run.resolve().name, "gpu": machine(measured)}
     known = history.read(history.file_of(options.baselines, head["gpu"], head["sweep"]))
     tonight = tonight_of(measured, known, head)
+    elsewhere = _elsewhere(known, options)
+    if elsewhere:
+        return Statement(f"Gate {head['sweep']}", f"{_when(tonight, known)}: not decided.", (elsewhere,))
     measure = partial(again.measure, run) if options.measure else None
     return decide(tonight, known, anchor.read(known), options, measure)
 
 
-def tonight_of(points: Sequence[Launched], known: History, head: Mapping[str, str]) -> Tonight:
-    """The points that no night has yet; where all are known, those of the last night, to decide again."""
-    nights = {(row.point, row.at): row.night for row in known.nights}
-    when = {point.id: nights.get((point.id, point.launches[0].at[0])) for point in points}
-    fresh = [point for point in points if when[point.id] is None]
-    last = max((night for night in when.values() if night), default="")
-    chosen = fresh or [point for point in points if when[point.id] == last]
-    night = last if not fresh else min(point.launches[0].at[0] for point in fresh)
-    stale = {point.id: point.label for point in points if point not in chosen}
-    return Tonight(night, tuple(chosen), stale, head)
+def _elsewhere(known: History, options: Options) -> Line | None:
+    """The sweep has nights on another machine alone: a GPU that did not answer looks just so."""
+    others = sorted(options.baselines.glob(f"*/{known.path.name}"))
+    if known.nights or not others or {"gpu", "cpu"} & set(options.allowed):
+        return None
+    names = ", ".join(path.parent.name for path in others)
+    here = known.path.parent.name
+    text = f"its history is of {names}, and this is {here}; if that is meant, --allow gpu begins one here"
+    return Line("", "", "unlike", text)
 
 
 def decide(
     tonight: Tonight, known: History, pinned: Anchor | None, options: Options, measure: Measure | None
 ) -> Statement:
     """The statement, after the night is in the history."""
+    until = time.monotonic() + 60 * options.budget.minutes
     is_known = any(row.night == tonight.night for row in known.nights)
     every = series_of(tonight.points, known, tonight.night)
     refused = {id(one): line for one in every if (line := _unlike(one, known, options.allowed))}
@@ -92,15 +88,16 @@ def decide(
         found = suspects.recorded(doubtful, sessions, tonight.night)
     else:
         found = suspects.answers(doubtful, measure, options.budget, tonight.night)
-        changes = [*(each for look in seen for each in look.changes), *_changes(found, tonight.night)]
         sessions = [answer.session for answer in found if answer.session]
         if measure and options.noise:
+            left = Budget(options.budget.launches, (until - time.monotonic()) / 60)
             gated = {look.metric for look in seen}
-            sessions += suspects.noise(series, gated, measure, options.budget, options.noise, tonight.night)
-        if series:
-            _store(tonight, known, series, found, [*sessions, *changes])
-    lines = [*refused.values(), *_missing(tonight, known), *_outcomes(series), *_figures(seen, found)]
-    lines += _notes(series, known, pinned)
+            sessions += noise.sessions(series, gated, measure, left, options.noise, tonight.night)
+    changes = [*(each for look in seen for each in look.changes), *_changes(found, tonight.night)]
+    if series and not is_known:
+        _store(tonight, known, series, found, [*sessions, *changes])
+    lines = [*refused.values(), *missing(tonight, known, pinned, series, options.fail), *_outcomes(series)]
+    lines += [*_figures(seen, found), *_notes(series, known, pinned), *_accepted(changes, known, series)]
     lead = f"{_when(tonight, known)}: {points(len(tonight.points))}, {count(lines)}."
     facts = {"night": tonight.night, "history": str(known.path), "appended": bool(not is_known and series)}
     return Statement(f"Gate {tonight.head['sweep']}", lead, worst_first(lines), facts)
@@ -124,28 +121,6 @@ def _unlike(series: Series, known: History, allowed: Sequence[str]) -> Line | No
     options = " ".join(f"--allow {name}" for name in differing)
     text = f"{told}; nothing is compared or stored; if it is meant to be so from now on: {options}"
     return Line(series.point.label, "", "unlike", text, {"unlike": differing})
-
-
-def _missing(tonight: Tonight, known: History) -> list[Line]:
-    """What the last night had and this one has not, and what is left over of an earlier one."""
-    lines = [
-        Line(label, "", "missing", "not measured tonight; what is stored is of an earlier night")
-        for label in tonight.stale.values()
-    ]
-    earlier = [row for row in known.nights if row.night < tonight.night]
-    last = max((row.night for row in earlier), default="")
-    expected = {row.point for row in earlier if row.night == last} - set(tonight.stale)
-    for point in sorted(expected - {one.id for one in tonight.points}):
-        config = known.points[point]["config"]
-        if not any(_same(config, one.config) for one in tonight.points):
-            lines.append(
-                Line(known.label(point), "", "missing", f"not measured tonight; it was on {last[:10]}")
-            )
-    return lines
-
-
-def _same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    return all(str(config[key]) == str(other[key]) for key in config.keys() & other.keys())
 
 
 def _outcomes(series: Iterable[Series]) -> list[Line]:
@@ -194,18 +169,44 @@ def _notes(series: Sequence[Series], known: History, pinned: Anchor | None) -> l
     return lines
 
 
+def _accepted(changes: Sequence[Change], known: History, series: Sequence[Series]) -> list[Line]:
+    """Levels that are accepted tonight without a verdict on them."""
+    labels = {one.point.id: one.point.label for one in series}
+    said = {
+        "machine": "with innocent code the level is another from {night} on ({size}): the machine's; it is accepted",
+        "seen": "the level is lower from {night} on ({size}), as looking back shows; it is accepted",
+    }
+    lines = []
+    for each in changes:
+        if each.how in said:
+            size = f"{100 * (each.ratio - 1):+.1f} %"
+            text = said[each.how].format(night=each.night[:10], size=size)
+            label = labels.get(each.point, known.label(each.point))
+            lines.append(Line(label, each.metric, "note", text))
+    return lines
+
+
 def _changes(found: Sequence[Answer], night: str) -> list[Change]:
     """What measuring again has settled; and where a figure was not confirmed for nights on end, the machine
-    itself is another from the first of them on.
+    itself is another from the first of them on. Nights in which nothing could be told do not count.
     """
     changes = [answer.change for answer in found if answer.change]
     for answer in found:
-        one, metric = answer.suspect, answer.suspect.metric
-        last = one.series.good[-_PERSISTS:]
-        if answer.fault and len(last) == _PERSISTS and all(metric in row.faults for row in last):
-            first, point, base = last[0].night, one.series.point, one.base
+        one, series = answer.suspect, answer.suspect.series
+        last = series.good[-_PERSISTS:]
+        open_nights = {
+            each.night for each in series.sessions if each.metric == one.metric and each.word in _OPEN
+        }
+        is_long = len(last) == _PERSISTS and all(series.is_fault(row, one.metric) for row in last)
+        if (
+            answer.fault
+            and answer.word in _INNOCENT
+            and is_long
+            and not open_nights & {x.night for x in last}
+        ):
+            first, point, base = last[0].night, series.point, one.base
             how = (base.night, base.commit, point.commit, "machine")
-            changes.append(Change(first, night, point.id, metric, one.excess, *how))
+            changes.append(Change(first, night, point.id, one.metric, one.excess, *how))
     return changes
 
 
@@ -259,9 +260,10 @@ def main(arguments: Sequence[str]) -> int:
     add("--budget-min", metavar="MINUTES", type=float, default=60.0, help="of all suspects (60)")
     add("--noise", metavar="N", type=int, default=0, help="points to measure A against A tonight (0)")
     add("--no-measure", action="store_true", help="leave suspects open")
-    given = parser.parse_args(arguments)
-    if given.launches < 3 or given.budget_min <= 0 or given.noise < 0:
-        raise ValueError("--launches must be at least 3, --budget-min over 0, --noise at least 0")
+    given = command.parsed(parser, arguments)
+    if given.launches < 3 or not given.budget_min > 0 or given.noise < 0:
+        raise Refused("--launches must be at least 3, --budget-min over 0, --noise at least 0")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what measures again is ended
     run, budget = command.folder_of(given.run), Budget(given.launches, given.budget_min)
     measure = not given.no_measure
     options = Options(given.baselines, fails(given.fail), given.allow, budget, measure, given.noise)

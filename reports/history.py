@@ -13,17 +13,19 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from reports.statement import Refused
 
 # History of the format; a change raises SCHEMA and keeps a stored file of the old version in tests/data.
 # 1  2026-11: history, fingerprint, point, night, session, change
 SCHEMA = 1
 
 
-class DamagedHistory(ValueError):
+class DamagedHistory(Refused):
     """A history that cannot be read to its end; the text names file, line and remedy."""
 
 
@@ -54,8 +56,9 @@ class Night:
 
 @dataclass(frozen=True)
 class Session:
-    """Launches of two commits in turn, and what they gave for one figure; ratio is new / base.
+    """A figure that was measured again, and what that gave; ratio is new / base, None without a base.
 
+    word     of reports.statement: what the gate said of it
     why  slow, fast, learning, late (found looking back), creep, a/a (the code against itself)
     """
 
@@ -66,7 +69,7 @@ class Session:
     base: str
     new: str
     same_code: bool
-    verdict: str
+    word: str
     ratio: float | None
     low: float | None
     high: float | None
@@ -186,20 +189,34 @@ def _check_head(kind: str, data: Mapping[str, Any], path: Path) -> None:
 
 def _night(data: Mapping[str, Any]) -> Night:
     values = {str(name): tuple(map(float, numbers)) for name, numbers in data["values"].items()}
-    return Night(**{**data, "values": values, "faults": tuple(data.get("faults", ()))})
+    return Night(**{**_texts(Night, data), "values": values, "faults": tuple(data.get("faults", ()))})
 
 
 def _session(data: Mapping[str, Any]) -> Session:
     base, new = data["launches"]
-    return Session(**{**data, "launches": (int(base), int(new))})
+    numbers = {name: data[name] if data[name] is None else float(data[name]) for name in _NUMBERS}
+    return Session(**{**_texts(Session, data), **numbers, "launches": (int(base), int(new))})
 
 
+def _change(data: Mapping[str, Any]) -> Change:
+    return Change(**{**_texts(Change, data), "ratio": float(data["ratio"])})
+
+
+def _texts(row: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data, whose texts are texts. Raises TypeError."""
+    for each in fields(row):
+        if each.type == "str" and not isinstance(data[each.name], str):
+            raise TypeError(f"{each.name} is no text")
+    return data
+
+
+_NUMBERS = ("ratio", "low", "high")
 _MAKE: Mapping[str, Any] = {
     "point": lambda data: {"id": data["id"], "label": data["label"], "config": data["config"]},
     "fingerprint": lambda data: {"key": data["key"], "values": data["values"]},
     "night": _night,
     "session": _session,
-    "change": lambda data: Change(**data),
+    "change": _change,
 }
 
 

@@ -38,6 +38,7 @@ class Launched:
     label        what a reader calls it; axes: what varied in its run
     config       dotted keys of the resolved configuration -> value, executor and workers among them
     fingerprint  what must be alike for two to be compared, as text by name: gpu, driver, torch, …
+    is_foreign   whether code is measured that lies outside of this repository, as a checkout of upstream's
     code         hash over the sources that ran; equal where only documents changed between commits
     """
 
@@ -50,6 +51,7 @@ class Launched:
     code: str
     on_gpu: bool
     launches: tuple[Launch, ...]
+    is_foreign: bool = False
 
     @property
     def ok(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.result import Outcome
 from reports.launches import Launch, Launched
+from reports.statement import Refused
 from reports.text import plain
 
 MAX_BYTES = 64 * 2**20
@@ -47,11 +48,11 @@ def _joined(known: Launched, new: Launched, path: Path) -> Launched:
     sides |= {name: (known.fingerprint.get(name, ""), new.fingerprint.get(name, "")) for name in names}
     for name, (one, other) in sides.items():
         if one != other:
-            raise ValueError(
+            raise Refused(
                 f"{path}: {name} is {other!r}, of the files before {one!r}; compare them as two sides"
             )
     if known.launches[-1].at[1] == new.launches[0].at[1]:
-        raise ValueError(f"{path}: two benchmarks are named {new.label!r}")
+        raise Refused(f"{path}: two benchmarks are named {new.label!r}")
     return replace(known, launches=(*known.launches, *new.launches))
 
 
@@ -59,7 +60,7 @@ def _benchmarks(path: Path, index: int) -> list[Launched]:
     data = _read(path)
     benchmarks = data.get("benchmarks")
     if not isinstance(benchmarks, list):
-        raise ValueError(f"{path}: no list of benchmarks; is it from pytest --benchmark-json?")
+        raise Refused(f"{path}: no list of benchmarks; is it from pytest --benchmark-json?")
     machine, commit = _mapping(data, "machine_info"), _mapping(data, "commit_info")
     base = Launched(
         id="",
@@ -84,29 +85,29 @@ def _read(path: Path) -> Mapping[str, Any]:
         size = path.stat().st_size
         text = path.read_bytes() if size <= MAX_BYTES else b""
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
+        raise Refused(f"{path}: {error.strerror or error}") from error
     if size > MAX_BYTES:
-        raise ValueError(f"{path}: {size / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are read")
+        raise Refused(f"{path}: {size / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are read")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
-        raise ValueError(f"{path}: not JSON ({error})") from error
+        raise Refused(f"{path}: not JSON ({error})") from error
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: a JSON {type(data).__name__}; pytest-benchmark writes an object")
+        raise Refused(f"{path}: a JSON {type(data).__name__}; pytest-benchmark writes an object")
     return data
 
 
 def _point(base: Launched, benchmark: Any, where: str) -> Launched:
     """Raises ValueError that begins with `where`."""
     if not isinstance(benchmark, dict):
-        raise ValueError(f"{where}: not an object")
+        raise Refused(f"{where}: not an object")
     name = _text(benchmark, "fullname") or _text(benchmark, "name")
     if not name:
-        raise ValueError(f"{where}: no fullname")
+        raise Refused(f"{where}: no fullname")
     stats = _mapping(benchmark, "stats")
     data = stats.get("data")
     if data is not None and not isinstance(data, list):
-        raise ValueError(f"{where}, {name}: data is not a list of seconds")
+        raise Refused(f"{where}, {name}: data is not a list of seconds")
     rounds = [_seconds(value, f"{where}, {name}") for value in data or [stats.get("median")]]
     params = {plain(str(key)): _scalar(value) for key, value in _mapping(benchmark, "params").items()}
     config = {**params, "benchmark": name}
@@ -122,13 +123,13 @@ def _point(base: Launched, benchmark: Any, where: str) -> Launched:
 
 def _seconds(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: {_shown(value)} is not a time in seconds")
+        raise Refused(f"{where}: {_shown(value)} is not a time in seconds")
     try:
         seconds = float(value)
     except OverflowError:
         seconds = math.inf
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{where}: a time of {_shown(seconds)} s; must be finite and above 0")
+        raise Refused(f"{where}: a time of {_shown(seconds)} s; must be finite and above 0")
     return seconds
 
 

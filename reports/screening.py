@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -112,7 +113,7 @@ def _creeping(
     """The last nights against the anchor: what steps are too small to be seen in one night."""
     if anchor is None or still_open(series, metric, tonight, effect, anchor):
         return []
-    pinned = [night for night in series.epoch if night.night == anchor.night and metric in night.values]
+    pinned = [night for night in series.of(metric) if night.night == anchor.night]
     recent = [*values(series.of(metric)[1 - _RECENT :], metric), tonight]
     if not pinned or len(recent) < _RECENT:
         return []
@@ -141,26 +142,32 @@ def _looked_lately(one: Suspect) -> bool:
 
 def still_open(series: Series, metric: str, tonight: float, effect: float, anchor: Anchor | None) -> str:
     """In words that an accepted regression still stands: neither mended, nor taken into the anchor."""
-    mine = [each for each in series.changes if each.metric == metric]
+    mine = series.changes_of(metric)
     risen = [each for each in mine if each.ratio > 1 and each.how in _REGRESSIONS]
-    first = min(
-        (each for each in risen if anchor is None or each.night > anchor.night),
-        key=lambda each: each.night,
-        default=None,
-    )
-    if first is None:
+    risen = [each for each in risen if anchor is None or each.night > anchor.night]
+    if not risen:
         return ""
-    good = series.of(metric)
-    before = values([night for night in good if night.night < first.night], metric)[-30:]
-    level_from = max(each.night for each in mine)  # a fall after it is what mends it
-    now = median(
-        [*values([night for night in good if night.night >= level_from], metric)[-_RECENT:], tonight]
-    )
-    if not before or now < median(before) * (1 + _MENDED * effect):
+    first = min(risen, key=lambda each: each.night)
+    ratio = _since(series, metric, tonight, first)
+    if ratio < 1 + _MENDED * effect:
         return ""
-    more = f"{100 * (now / median(before) - 1):+.1f} %"
+    more = f"{100 * (ratio - 1):+.1f} %"
     remedy = "it stays red until it is mended, or the anchor is moved there"
     return f"{num(tonight)}, {more} since {first.night[:10]} ({_range(first)}); {remedy}"
+
+
+def _since(series: Series, metric: str, tonight: float, first: Change) -> float:
+    """The present level over that before a change. Where the environment has no night from before, what the
+    code's own changes were measured to be.
+    """
+    good, mine = series.of(metric), series.changes_of(metric)
+    before = values([night for night in good if night.night < first.night], metric)[-30:]
+    if not before:
+        later = [each for each in mine if each.night >= first.night and each.how != "machine"]
+        return math.prod(each.ratio for each in later)
+    level_from = max(each.night for each in mine)  # a fall after it is what mends it
+    recent = values([night for night in good if night.night >= level_from], metric)[-_RECENT:]
+    return median([*recent, tonight]) / median(before)
 
 
 def _range(first: Change) -> str:

@@ -37,6 +37,10 @@ WORDS = {
 }
 
 
+class Refused(ValueError):
+    """A wrong setting, or data that is not fit: one line with what to do."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One finding. point is a label, "" for the whole; metric is "" for a point as a whole.

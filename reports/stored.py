@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.metrics import stage_table
-from harness.result import PointResult
+from harness.result import Measurement, PointResult
 from harness.store import UnreadableResult
 from reports.gated import GATED, STAGE
 from reports.launches import Launch, Launched
@@ -37,20 +37,33 @@ def machine(points: Sequence[Launched]) -> str:
 
 
 def _launched(point: PointRows, table: Table) -> Launched:
-    stored = point.first.result.point
+    told = _telling(point)
     executor = {"executor": point.executor, "executor.workers": point.workers}
     launches = sorted((_launch(row) for row in point.rows), key=lambda launch: launch.at)
+    checkouts = _checkouts(told)
     return Launched(
         id=point.id,
         label=point.label,
         axes={"executor": point.executor, "workers": point.workers, **point.axes},
-        config={**flat_point(stored), **executor},
-        fingerprint=fingerprint(point),
-        commit=commit_of(point.first.result),
-        code=str(point.first.result.environment.get("code", "")),
-        on_gpu="cuda" in attested(point.first, "device"),
+        config={**flat_point(told.result.point), **executor},
+        fingerprint=fingerprint(told),
+        commit=commit_of(told.result),
+        code=" ".join([str(told.result.environment.get("code", "")), *checkouts]).strip(),
+        on_gpu="cuda" in attested(told, "device"),
         launches=tuple(launches),
+        is_foreign=bool(checkouts),
     )
+
+
+def _telling(point: PointRows) -> Measurement:
+    """The launch that says most of what ran: the first that ended ok, else the first."""
+    return next((row.measurement for row in point.rows if row.ok), point.first)
+
+
+def _checkouts(told: Measurement) -> list[str]:
+    """Commits of code from elsewhere that components said they ran."""
+    parts = [part for components in told.result.attestation.values() for part in components.values()]
+    return sorted({str(part["checkout"].get("commit")) for part in parts if part.get("checkout")})
 
 
 def _launch(row: Row) -> Launch:
@@ -64,26 +77,29 @@ def _launch(row: Row) -> Launch:
     return Launch(started, host, str(result.outcome), result.reason, values if row.ok else {})
 
 
-def fingerprint(point: PointRows) -> dict[str, str]:
+def fingerprint(told: Measurement) -> dict[str, str]:
     """What decides a figure beside the code: the machine, its packages, and what was read back as having run.
 
     Not the host's name, kernel and memory: runners come and go, and a new epoch for each would know nothing.
+    A point that ended before it was asked says nothing of what it ran.
     """
-    result = point.first.result
-    environment = result.environment
+    result, environment = told.result, told.result.environment
     gpus = environment.get("gpus") or []
+    read_back = ("weights", "device", "size") if result.attestation else ()
     found = {
         "gpu": ", ".join(str(gpu.get("name")) for gpu in gpus) or "none",
         "driver": ", ".join(dict.fromkeys(str(gpu.get("driver")) for gpu in gpus)),
         "clocks": ", ".join(_clocks(gpu) for gpu in gpus),
         **{name: str(environment.get(name, "")) for name in ("cpu", "cores_usable", "python")},
         **{str(name): str(version) for name, version in environment.get("packages", {}).items()},
-        **{name: attested(point.first, name) for name in ("weights", "device", "size")},
+        **{name: attested(told, name) for name in read_back},
         **{f"content of {path}": sha256[:12] for path, sha256 in result.inputs.items()},
     }
     for parts in result.attestation.values():
         for component, part in parts.items():
             found |= {f"{component}.{stage}": _ran(how) for stage, how in part.get("stages", {}).items()}
+            versions = part.get("versions", {})
+            found |= {f"{component}.{name}": str(version) for name, version in versions.items()}
     return {name: value for name, value in found.items() if value}
 
 

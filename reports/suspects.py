@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 
 from reports import attribution
@@ -13,10 +13,9 @@ from reports.again import Measured
 from reports.blocks import num
 from reports.compare import Finding, in_words
 from reports.decision import Decision, control, decide
-from reports.history import Change, Night, Session
+from reports.history import Change, Session
 from reports.launches import Launched
 from reports.screening import ENOUGH, PRIORITY, Suspect
-from reports.series import Series
 from reports.statement import Line
 
 # (point id, base commit or "" for tonight's code alone, launches, minutes that are left) -> both sides
@@ -64,45 +63,24 @@ def answers(suspects: Sequence[Suspect], measure: Measure | None, budget: Budget
     until = time.monotonic() + 60 * budget.minutes
     for group in _groups([one for one in suspects if not one.same_code]):
         left_min = (until - time.monotonic()) / 60
+        point, base = group[0].series.point, group[0].base.commit
         if measure is None or left_min <= 0:
             why = "as asked" if measure is None else "the budget ended"
             found += [Answer(one, "suspect", f"{_step(one)}; not measured again: {why}") for one in group]
             continue
-        sides = measure(group[0].series.point.id, group[0].base.commit, budget.launches, left_min)
-        if sides.base is None:
-            found += _alone(group, sides, measure, left_min, night)
+        if point.is_foreign:
+            sides = Measured(None, None, "its code lies outside of this repository")
         else:
-            compared += [(one, sides, _decide(one, sides)) for one in group]
+            sides = measure(point.id, base, budget.launches, left_min)
+        if sides.base is None or not any(launch.ok for launch in sides.base.launches):
+            left_min = max((until - time.monotonic()) / 60, 0.01)
+            again = measure(point.id, "", _ALONE, left_min).new
+            found += [_alone(one, again, sides.problem, night) for one in group]
+        else:
+            compared += [(one, sides, decide_on(one, sides)) for one in group]
     controlled = control([decision for *_, decision in compared])
     pairs = zip(compared, controlled, strict=True)
     return found + [_answer(one, sides, decision, night) for (one, sides, _), decision in pairs]
-
-
-def noise(
-    series: Sequence[Series],
-    metrics: Collection[str],
-    measure: Measure,
-    budget: Budget,
-    most: int,
-    night: str,
-) -> list[Session]:
-    """Tonight's commit against itself, at those `most` points where that was done least: what it gives is
-    noise. Points whose code is no commit cannot be had twice, and are left out.
-    """
-    able = [one for one in series if one.point.ok and one.point.commit and "+" not in one.point.commit]
-    able.sort(key=lambda one: sum(session.same_code for session in one.sessions))
-    found = []
-    for one in able[:most]:
-        sides = measure(one.point.id, one.point.commit, budget.launches, budget.minutes)
-        for metric in metrics if sides.base and sides.new else ():
-            suspect = Suspect(one, metric, 1.0, "a/a", _as_night(one.point, night), 1.0, None)
-            decision = _decide(suspect, sides)
-            found += [_session(suspect, decision, night)] if decision.ratio else []
-    return found
-
-
-def _as_night(point: Launched, night: str) -> Night:
-    return Night(night, point.id, night, point.commit, point.code, "", "ok", "", {})
 
 
 def recorded(suspects: Sequence[Suspect], sessions: Sequence[Session], night: str) -> list[Answer]:
@@ -118,9 +96,8 @@ def _remembered(one: Suspect, session: Session | None, night: str) -> Answer:
         return _innocent(one, night)
     if session is None:
         return Answer(one, "suspect", f"{_step(one)}; not measured again that night")
-    word = session.verdict if session.verdict in ("slower", "faster") else "not confirmed"
-    ratio = f"{session.ratio:.3f} times BASE" if session.ratio else "nothing to tell"
-    return Answer(one, word, f"{_step(one)}; measured again that night, {ratio}", session=session)
+    gave = f"{session.ratio:.3f} times BASE" if session.ratio else "without a base"
+    return Answer(one, session.word, f"{_step(one)}; measured again that night, {gave}", session=session)
 
 
 def _groups(suspects: Sequence[Suspect]) -> list[list[Suspect]]:
@@ -153,33 +130,46 @@ def _step(one: Suspect) -> str:
     return what.get(one.why, f"{value} is {more} from the last nights")
 
 
-def _decide(one: Suspect, sides: Measured) -> Decision:
+def decide_on(one: Suspect, sides: Measured) -> Decision:
     """Two thirds of the least change that matters are enough, after a suspicion: but no less than what
     measuring the same code twice has given here.
     """
     assert sides.base is not None
     numbers = [side.numbers(one.metric) if side else [] for side in (sides.base, sides.new)]
-    base, new = ([[value] for value in values] for values in numbers)
-    floor = one.series.noise_floor(one.metric)
-    accept = max(ENOUGH * one.min_effect, math.expm1(floor) if floor else 0.0)
+    base, new = ([[value] for value in values if value > 0] for values in numbers)
+    accept = max(ENOUGH * one.min_effect, one.series.noise_floor(one.metric) or 0.0)
     return decide(base, new, one.min_effect, accept=accept, earlier=one.series.deviations(one.metric))
 
 
 def _answer(one: Suspect, sides: Measured, decision: Decision, night: str) -> Answer:
     assert sides.base is not None
-    new = sides.new or one.series.point
-    told = in_words(Finding(one.metric, one.min_effect, decision), sides.base, new)
-    text = f"{_step(one)}; measured again, {told}"
+    new = sides.new or replace(one.series.point, launches=())
+    if sides.base.ok and new.launches and not new.ok:
+        return _ended(one, new, decision, night)
+    text = f"{_step(one)}; measured again, {in_words(_finding(one, decision), sides.base, new)}"
+    if decision.verdict in ("slower", "faster"):
+        return _changed(one, sides.base, new, decision, text, night)
+    floor = one.series.noise_floor(one.metric) or 0.0
+    if floor > ENOUGH * one.min_effect:
+        text = f"{text} Measuring the same code twice has given {100 * floor:.1f} % here."
     if sides.problem and decision.verdict == "inconclusive":
         text = f"{text} {sides.problem}."
-    session = _session(one, decision, night)
-    if decision.verdict in ("slower", "faster"):
-        share = attribution.words(attribution.parts(sides.base, new, one.min_effect))
-        return _changed(one, decision, f"{text} {share}.", session, night)
-    if decision.verdict == "inconclusive" and _may_be(one, decision):
-        return Answer(one, "inconclusive", text, one.why in TONIGHT, session)
-    moved = _of_the_machine(one, night)
-    return Answer(one, "not confirmed", text, one.why in TONIGHT, session, moved)
+    is_open = decision.verdict == "inconclusive" and _may_be(one, decision)
+    word = "inconclusive" if is_open else "not confirmed"
+    moved = _of_the_machine(one, night) if word == "not confirmed" else None
+    return Answer(one, word, text, one.why in TONIGHT, session_of(one, word, decision, night), moved)
+
+
+def _finding(one: Suspect, decision: Decision) -> Finding:
+    return Finding(one.metric, one.min_effect, decision)
+
+
+def _ended(one: Suspect, new: Launched, decision: Decision, night: str) -> Answer:
+    """Tonight's code did not end ok when it was measured again, and the base did."""
+    wrong = [launch for launch in new.launches if not launch.ok]
+    word, of = wrong[0].outcome, f"{len(wrong)} of {len(new.launches)} launches of tonight's code"
+    text = f"{_step(one)}; measured again, {of}: {wrong[0].reason or word}; none of the base's"
+    return Answer(one, word, text, one.why in TONIGHT, session_of(one, word, decision, night))
 
 
 def _may_be(one: Suspect, decision: Decision) -> bool:
@@ -190,11 +180,16 @@ def _may_be(one: Suspect, decision: Decision) -> bool:
     return decision.ratio >= needed if one.excess >= 1 else decision.ratio <= 1 / needed
 
 
-def _changed(one: Suspect, decision: Decision, text: str, session: Session, night: str) -> Answer:
+def _changed(
+    one: Suspect, base: Launched, new: Launched, decision: Decision, text: str, night: str
+) -> Answer:
     assert decision.ratio is not None
+    if attribution.explains(one.metric):
+        text = f"{text} {attribution.words(attribution.parts(base, new, one.min_effect))}."
     accepted = _accept(one, night, "confirmed", decision.ratio)
     # Tonight's figure went the other way than its code: that is the machine on top of it.
     fault = one.why in TONIGHT and (decision.ratio > 1) != (one.excess > 1)
+    session = session_of(one, decision.verdict, decision, night)
     return Answer(one, decision.verdict, text, fault, session, accepted)
 
 
@@ -209,31 +204,24 @@ def _accept(one: Suspect, night: str, how: str, ratio: float | None = None) -> C
     return Change(first, night, point.id, one.metric, size, base.night, base.commit, commit, how)
 
 
-def _session(one: Suspect, decision: Decision, night: str) -> Session:
+def session_of(one: Suspect, word: str, decision: Decision | None, night: str) -> Session:
     point = one.series.point
-    return Session(
-        night, point.id, one.metric, one.why, one.base.commit, point.commit, one.same_code,
-        decision.verdict, decision.ratio, decision.low, decision.high, (decision.n_base, decision.n_new),
-    )  # fmt: skip
+    numbers = (decision.ratio, decision.low, decision.high) if decision else (None, None, None)
+    launches = (decision.n_base, decision.n_new) if decision else (0, _ALONE)
+    ran = (one.base.commit, point.commit, one.same_code)
+    return Session(night, point.id, one.metric, one.why, *ran, word, *numbers, launches)
 
 
-def _alone(
-    group: Sequence[Suspect], sides: Measured, measure: Measure, left_min: float, night: str
-) -> list[Answer]:
+def _alone(one: Suspect, again: Launched | None, problem: str, night: str) -> Answer:
     """No base to measure: tonight's code once more. Beyond the limit both times is a regression, though not
     compared; looking back or ahead has no limit to be beyond.
     """
-    again = measure(group[0].series.point.id, "", _ALONE, left_min).new
-    found = []
-    for one in group:
-        numbers = again.numbers(one.metric) if again else []
-        text = f"{_step(one)}; not compared with {one.base.commit[:12] or 'a commit'}: {sides.problem}"
-        if one.why != "slow" or one.limit is None or not numbers:
-            found.append(Answer(one, "suspect", text))
-        elif median(numbers) > one.limit:
-            text = f"{text}; measured again alone, {num(median(numbers))} is over {num(one.limit)} too"
-            found.append(Answer(one, "slower", text, change=_accept(one, night, "not compared")))
-        else:
-            text = f"{text}; measured again alone, {num(median(numbers))} is not over {num(one.limit)}"
-            found.append(Answer(one, "not confirmed", text, fault=True))
-    return found
+    numbers = again.numbers(one.metric) if again else []
+    text = f"{_step(one)}; not compared with {one.base.commit[:12] or 'a commit'}: {problem}"
+    if one.why != "slow" or one.limit is None or not numbers:
+        return Answer(one, "suspect", text, session=session_of(one, "suspect", None, night))
+    is_over = median(numbers) > one.limit
+    word, than = ("slower", "is over") if is_over else ("not confirmed", "is not over")
+    text = f"{text}; measured again alone, {num(median(numbers))} {than} {num(one.limit)}"
+    accepted = _accept(one, night, "not compared") if is_over else None
+    return Answer(one, word, text, not is_over, session_of(one, word, None, night), accepted)

@@ -13,6 +13,7 @@ from harness.metrics import METRICS
 from harness.result import Measurement, Outcome
 from harness.store import load_readable
 from reports.points import PointRows, Row, points_of
+from reports.statement import Refused
 from reports.text import plain
 
 # What starts a formula in a spreadsheet, and the mark itself, so that reading back is exact.
@@ -21,7 +22,7 @@ _FIRST = ("point", "repeat", "outcome", "phase", "reason", "executor", "workers"
 _LAST = ("speedup", "efficiency", "speedup_base", "compared", "weights", "device", "size")
 
 
-class EmptyRun(ValueError):
+class EmptyRun(Refused):
     """A run folder without a single stored result; the text says how to measure."""
 
 
