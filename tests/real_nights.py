@@ -23,7 +23,7 @@ POINT = (
     "name=nightly", "repeats=3", "force=true", "report=false", "device=cpu", "size=tiny", "quality.frames=0",
     "workload.jobs=4", "workload.tokens_per_char=0.7", "avatar.steps=10",
 )  # fmt: skip
-GATED = ("--fail", "stage.avatar.warp:8%", "--fail", "stage.avatar.decode:8%")
+GATED = ("--launches=10", "--fail=stage.avatar.warp:8%", "--fail=stage.avatar.decode:8%")
 STAGE, LINE = "avatar.warp", "        warped = self.clip.models.warp(features, *batch.data)\n"
 SLOWER = f"""        began = time.perf_counter()
 {LINE}        until = began + {{ratio}} * (time.perf_counter() - began)
