@@ -166,7 +166,7 @@ def test_what_ran_is_the_sweep_then_the_gate_in_the_image_of_this_checkout(place
     place.run(
         "nightly", ALLOW="driver,torch", SETTINGS="tts.weights=/models/x repeats=9", MODELS="/srv/models"
     )
-    build, _prune, sweep, gate = [
+    build, _prune, sweep, gate, report = [
         call
         for call in place.calls
         if call.startswith("docker") and "chown" not in call and " rm " not in call
@@ -181,7 +181,8 @@ def test_what_ran_is_the_sweep_then_the_gate_in_the_image_of_this_checkout(place
         assert "a-token" not in call
         assert "GH_TOKEN" not in call
     assert sweep.endswith("-m harness +sweep=nightly tts.weights=/models/x repeats=9")
-    assert gate.endswith("-m reports gate runs/nightly --strict --allow=driver --allow=torch")
+    assert gate.endswith("-m reports gate runs/nightly --strict --noise=1 --allow=driver --allow=torch")
+    assert report.endswith("-m reports runs/nightly")
 
 
 def test_on_a_machine_without_docker_the_same_commands_run_in_its_environment(place: Place) -> None:
@@ -192,7 +193,8 @@ def test_on_a_machine_without_docker_the_same_commands_run_in_its_environment(pl
     assert place.run("nightly", WHERE="here", GATE="10") == 10, place.said
     assert [call for call in place.calls if call.startswith("docker")] == [
         "docker run -m harness +sweep=nightly",
-        "docker run -m reports gate runs/nightly --strict",
+        "docker run -m reports gate runs/nightly --strict --noise=1",
+        "docker run -m reports runs/nightly",
     ]
 
 
@@ -200,7 +202,7 @@ def test_what_somebody_types_into_the_form_stays_one_word_of_the_gates(place: Pl
     place.run("nightly", "measure", ALLOW="--baselines=/etc,content of a.wav,$(touch pwned);*")
     (gate,) = [call for call in place.calls if "reports gate" in call]
     assert gate.endswith(
-        "--strict --allow=--baselines=/etc --allow=content of a.wav --allow=$(touch pwned);*"
+        "--strict --noise=1 --allow=--baselines=/etc --allow=content of a.wav --allow=$(touch pwned);*"
     )
     assert not (place.checkout / "pwned").exists()
 
