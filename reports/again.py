@@ -54,7 +54,8 @@ def _run(command: Sequence[str]) -> tuple[int, str]:
                 sys.stderr.write(line)
                 said.append(line)
         except BaseException:
-            session.terminate()  # it ends what it measures, and removes its work tree
+            session.terminate()
+            session.wait()  # until it has ended what it measures, and removed its work tree
             raise
     return session.returncode, "".join(said)
 

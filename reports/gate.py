@@ -173,7 +173,7 @@ def _accepted(changes: Sequence[Change], known: History, series: Sequence[Series
     """Levels that are accepted tonight without a verdict on them."""
     labels = {one.point.id: one.point.label for one in series}
     said = {
-        "machine": "with innocent code the level is another from {night} on ({size}): the machine's; it is accepted",
+        "machine": "the level is another from {night} on ({size}) by the machine's doing; it is accepted",
         "seen": "the level is lower from {night} on ({size}), as looking back shows; it is accepted",
     }
     lines = []

@@ -34,9 +34,7 @@ def fails(texts: Sequence[str]) -> dict[str, float]:
             names = [form[1]]
         if not names:
             known = ", ".join(name for name, *_ in GATED)
-            raise ValueError(
-                f"--fail {text}: no metric begins so; choose from {known}, stage.COMPONENT.STAGE"
-            )
+            raise Refused(f"--fail {text}: no metric begins so; choose from {known}, stage.COMPONENT.STAGE")
         found |= dict.fromkeys(names, float(form[2]) / 100)
     return found
 

@@ -90,7 +90,7 @@ def _drawing(told: Sequence[_Told], pinned: Anchor | None) -> Figure:
     first = {id(one.series): one for one in reversed(told)}
     ordered = [*(one for one in told if one.has_news), *(one for one in told if first[id(one.series)] is one)]
     shown = list({id(one): one for one in ordered}.values())[:_MOST_COURSES]
-    alt = "; ".join(_spoken(one) for one in shown)
+    alt = "; ".join(_spoken(one, pinned) for one in shown)
     svg = sparklines("history", alt, [_course(one, pinned) for one in shown])
     caption = (
         "A dot is a night; lines are levels. Triangles: slower, faster. Hollow: not confirmed when measured "
@@ -99,10 +99,25 @@ def _drawing(told: Sequence[_Told], pinned: Anchor | None) -> Figure:
     return Figure(svg, alt, caption)
 
 
-def _spoken(one: _Told) -> str:
-    numbers = values(one.nights, one.metric)
-    course = f"{num(numbers[0])} to {num(numbers[-1])} over {len(numbers)} nights"
-    return f"{one.series.point.label} {one.metric}: {course}"
+def _spoken(one: _Told, pinned: Anchor | None) -> str:
+    """`sequential x1 rtf_aggregate: 2.01 to 2.16 over 30 nights, anchor 2.00`, the last change, and how many
+    hollow dots and crosses there are.
+    """
+    numbers, held = values(one.nights, one.metric), _held(one, pinned)
+    parts = [f"{num(numbers[0])} to {num(numbers[-1])} over {len(numbers)} nights"]
+    parts += [f"anchor {num(held)}"] if held else []
+    for change in one.series.changes_of(one.metric)[-1:]:
+        parts.append(f"changed by {100 * (change.ratio - 1):+.1f} % on {change.night[:10]}")
+    odd = {
+        "not confirmed": [night for night in one.nights if one.metric in night.faults],
+        "not ok": [night for night in one.series.nights if night.outcome != "ok"],
+    }
+    parts += [f"{len(rows)} {word}, last on {rows[-1].night[:10]}" for word, rows in odd.items() if rows]
+    return f"{one.series.point.label} {one.metric}: {', '.join(parts)}"
+
+
+def _held(one: _Told, pinned: Anchor | None) -> float | None:
+    return pinned.values.get(one.nights[-1].point, {}).get(one.metric) if pinned else None
 
 
 def _course(one: _Told, pinned: Anchor | None) -> Course:
@@ -112,7 +127,6 @@ def _course(one: _Told, pinned: Anchor | None) -> Course:
     changes = [change for change in one.series.changes if change.metric == one.metric and change.night in at]
     edges = sorted({0, *(at[change.night] for change in changes), *_breaks(rows), len(rows)})
     ok = [index for index, night in enumerate(rows) if one.metric in night.values]
-    held = pinned.values.get(rows[-1].point, {}).get(one.metric) if pinned else None
     return Course(
         label=f"{one.series.point.label}, {one.metric}",
         dots=tuple((index, median(rows[index].values[one.metric])) for index in ok),
@@ -121,7 +135,7 @@ def _course(one: _Told, pinned: Anchor | None) -> Course:
         marks=tuple(Marked(at[each.night], each.ratio > 1) for each in changes if each.how != "machine"),
         crosses=tuple(index for index, night in enumerate(rows) if night.outcome != "ok"),
         breaks=tuple(_breaks(rows)),
-        anchor=held,
+        anchor=_held(one, pinned),
     )
 
 
@@ -139,7 +153,7 @@ def _levels(told: Sequence[_Told], pinned: Anchor | None) -> Block:
     rows: list[list[str | Cell]] = []
     for one in told:
         numbers = values(one.nights, one.metric)
-        held = pinned.values.get(one.nights[-1].point, {}).get(one.metric) if pinned else None
+        held = _held(one, pinned)
         share = f"{100 * (numbers[-1] / held - 1):+.1f} %" if held else "-"
         floor = one.series.noise_floor(one.metric)
         rows.append(

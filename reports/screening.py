@@ -110,10 +110,13 @@ def _behind(
 def _creeping(
     series: Series, metric: str, tonight: float, effect: float, anchor: Anchor | None
 ) -> list[Suspect]:
-    """The last nights against the anchor: what steps are too small to be seen in one night."""
+    """The last nights against the anchor: what steps are too small to be seen in one night. Where the figure
+    was not confirmed in the anchored night, the next good night stands for it.
+    """
     if anchor is None or still_open(series, metric, tonight, effect, anchor):
         return []
-    pinned = [night for night in series.of(metric) if night.night == anchor.night]
+    is_here = any(night.night == anchor.night for night in series.epoch)
+    pinned = [night for night in series.of(metric) if is_here and night.night >= anchor.night]
     recent = [*values(series.of(metric)[1 - _RECENT :], metric), tonight]
     if not pinned or len(recent) < _RECENT:
         return []
@@ -157,8 +160,8 @@ def still_open(series: Series, metric: str, tonight: float, effect: float, ancho
 
 
 def _since(series: Series, metric: str, tonight: float, first: Change) -> float:
-    """The present level over that before a change. Where the environment has no night from before, what the
-    code's own changes were measured to be.
+    """The present level over that before a change, but for what the machine did since. Where the environment
+    has no night from before, what the code's own changes were measured to be.
     """
     good, mine = series.of(metric), series.changes_of(metric)
     before = values([night for night in good if night.night < first.night], metric)[-30:]
@@ -167,7 +170,8 @@ def _since(series: Series, metric: str, tonight: float, first: Change) -> float:
         return math.prod(each.ratio for each in later)
     level_from = max(each.night for each in mine)  # a fall after it is what mends it
     recent = values([night for night in good if night.night >= level_from], metric)[-_RECENT:]
-    return median([*recent, tonight]) / median(before)
+    of_machine = (each.ratio for each in mine if each.night >= first.night and each.how == "machine")
+    return median([*recent, tonight]) / median(before) / math.prod(of_machine)
 
 
 def _range(first: Change) -> str:

@@ -145,7 +145,7 @@ def _answer(one: Suspect, sides: Measured, decision: Decision, night: str) -> An
     assert sides.base is not None
     new = sides.new or replace(one.series.point, launches=())
     if sides.base.ok and new.launches and not new.ok:
-        return _ended(one, new, decision, night)
+        return _ended(one, new, "none of the base's", decision, night)
     text = f"{_step(one)}; measured again, {in_words(_finding(one, decision), sides.base, new)}"
     if decision.verdict in ("slower", "faster"):
         return _changed(one, sides.base, new, decision, text, night)
@@ -164,11 +164,11 @@ def _finding(one: Suspect, decision: Decision) -> Finding:
     return Finding(one.metric, one.min_effect, decision)
 
 
-def _ended(one: Suspect, new: Launched, decision: Decision, night: str) -> Answer:
-    """Tonight's code did not end ok when it was measured again, and the base did."""
+def _ended(one: Suspect, new: Launched, beside: str, decision: Decision | None, night: str) -> Answer:
+    """Tonight's code did not end ok when it was measured again; beside: how the base did."""
     wrong = [launch for launch in new.launches if not launch.ok]
     word, of = wrong[0].outcome, f"{len(wrong)} of {len(new.launches)} launches of tonight's code"
-    text = f"{_step(one)}; measured again, {of}: {wrong[0].reason or word}; none of the base's"
+    text = f"{_step(one)}; measured again, {of}: {wrong[0].reason or word}; {beside}"
     return Answer(one, word, text, one.why in TONIGHT, session_of(one, word, decision, night))
 
 
@@ -217,7 +217,10 @@ def _alone(one: Suspect, again: Launched | None, problem: str, night: str) -> An
     compared; looking back or ahead has no limit to be beyond.
     """
     numbers = again.numbers(one.metric) if again else []
-    text = f"{_step(one)}; not compared with {one.base.commit[:12] or 'a commit'}: {problem}"
+    why = f"not compared with {one.base.commit[:12] or 'a commit'}: {problem}"
+    if again and again.launches and not again.ok:
+        return _ended(one, again, why, None, night)
+    text = f"{_step(one)}; {why}"
     if one.why != "slow" or one.limit is None or not numbers:
         return Answer(one, "suspect", text, session=session_of(one, "suspect", None, night))
     is_over = median(numbers) > one.limit

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness import ab, store
+from reports import history
 from reports.compare import Rule, compare
-from reports.stored import launched
+from reports.history import Night
+from reports.stored import launched, machine
 from tests.data.make_runs import measured, save
 from tests.harness.points import ROOT, avatar, point, processes_with, wait_until
 
@@ -102,13 +104,17 @@ def test_without_git_it_is_one_line_and_2(
     assert line == "git: No such file or directory; comparing commits needs git and this repository"
 
 
-@pytest.mark.xfail(strict=True, reason="--out is emptied, whatever lies there")
-def test_a_folder_that_holds_something_else_is_not_emptied(run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_is_not_emptied(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
-    ab.main([str(run), "--alone", "--launches", "1", "--budget-min", "1e-9", "--out", str(precious)])
-    assert (precious / "thesis.txt").exists()
+    line = refused(caplog, str(run), "--alone", "--out", str(precious))
+    assert line.endswith("precious: holds thesis.txt, so it is not of an earlier session; give a new folder")
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    caplog.clear()
+    assert "thesis.txt: is a file" in refused(caplog, str(run), "--alone", "--out", f"{precious}/thesis.txt")
 
 
 # Sessions
@@ -130,7 +136,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone") / "bench"
     command = ["git", "clone", "--local", "--quiet", "--no-tags", str(ROOT), str(folder)]
     subprocess.run(command, check=True, capture_output=True)
-    for name in ("harness", "engines"):
+    for name in ("harness", "engines", "reports"):
         shutil.copytree(
             ROOT / name, folder / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -199,6 +205,41 @@ def test_a_session_that_is_ended_from_outside_leaves_neither_work_tree_nor_proce
     assert f"interrupted; the launches so far are stored in {out}" in said
     assert wait_until(lambda: not processes_with(str(out)))
     assert list(store.results(out / "base"))
+
+
+def test_a_gate_that_is_ended_in_a_session_leaves_neither_work_tree_nor_process_nor_night(
+    session: list[str], clone: Path, tmp_path: Path
+) -> None:
+    run, ten_nights = tmp_path / "run", _ten_nights(tmp_path, git(clone, "rev-parse", "HEAD~1"))
+    before = ten_nights.read_bytes()
+    options = ["--baselines", str(tmp_path / "baselines"), "--launches", "50"]
+    ran = begin([sys.executable, "-m", "reports", "gate", str(run), *options], clone, tmp_path)
+    assert wait_until(lambda: list(run.glob("ab/*/*/*/*/result.json")), 20)
+    ran.send_signal(signal.SIGTERM)
+    _, said = ran.communicate(timeout=20)
+    assert (ran.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    assert len(git(clone, "worktree", "list").splitlines()) == 1  # as soon as the gate has ended
+    assert not processes_with(str(run))
+    assert ten_nights.read_bytes() == before
+
+
+def _ten_nights(folder: Path, commit: str) -> Path:
+    """A history of that commit, in which the stored run's RTF of 2 is 20 % more than ever."""
+    (one,) = launched(folder / "run")
+    known = history.read(history.file_of(folder / "baselines", machine([one]), "run"))
+    key = history.key_of(one.fingerprint)
+    rows = [
+        Night(at, one.id, at, commit, str(day), key, "ok", "", {"rtf_aggregate": (1.666,)})
+        for day in range(10)
+        for at in (f"2020-01-{day + 1:02d}T02:00:00+00:00",)
+    ]
+    lines = [
+        ("fingerprint", {"key": key, "values": one.fingerprint}),
+        ("point", {"id": one.id, "label": one.label, "config": one.config}),
+        *history.lines_of(rows),
+    ]
+    history.append(known, {"sweep": "run", "gpu": "cpu"}, lines)
+    return known.path
 
 
 def test_a_base_that_cannot_be_measured_is_told_with_its_last_words(

@@ -79,7 +79,7 @@ def history(
 def session(number: int, **changes: Any) -> Session:
     given: dict[str, Any] = {
         "night": date(number), "point": "point", "metric": "rtf_aggregate", "why": "slow", "base": "a",
-        "new": "b", "same_code": False, "verdict": "same", "ratio": 1.0, "low": 0.99, "high": 1.01,
+        "new": "b", "same_code": False, "word": "not confirmed", "ratio": 1.0, "low": 0.99, "high": 1.01,
         "launches": (5, 5),
     }  # fmt: skip
     return Session(**{**given, **changes})

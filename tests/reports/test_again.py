@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -16,18 +19,39 @@ POINT = point("sequential", 1)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+class Session:
+    """A process that has ended with this code, and what it said."""
+
+    def __init__(self, code: int, said: str) -> None:
+        self.returncode, self.stderr = code, io.StringIO(said)
+        self.ended: list[str] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, what: object, where: TracebackType | None) -> None:
+        self.stderr.close()
+
+    def terminate(self) -> None:
+        self.ended.append("terminated")
+
+    def wait(self) -> int:
+        self.ended.append("waited for")
+        return self.returncode
+
+
 def ends(monkeypatch: pytest.MonkeyPatch, code: int, said: str, *sides: str) -> list[list[str]]:
     """The harness ends so, having stored these sides; the list fills with its commands."""
     asked: list[list[str]] = []
 
-    def run(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
+    def begin(command: list[str], **given: Any) -> Session:
         asked.append(command)
         out = Path(command[command.index("--out") + 1])
         for side in sides:
             save(out / side, [measured(POINT)])
-        return subprocess.CompletedProcess(command, code, "", said)
+        return Session(code, said)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", begin)
     return asked
 
 
@@ -85,3 +109,27 @@ def test_a_harness_that_ends_without_a_word_is_told_by_its_code(
 ) -> None:
     ends(monkeypatch, -9, "")
     assert again.measure(tmp_path, POINT.id, COMMIT, 5, 1.0).problem == "exit code -9"
+
+
+def test_what_the_harness_says_is_passed_on_as_it_says_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends(monkeypatch, 0, "base launch 1 of 5\ndecide with: …\n", "base", "new")
+    again.measure(tmp_path, POINT.id, COMMIT, 5, 1.0)
+    assert capsys.readouterr().err == "base launch 1 of 5\ndecide with: …\n"
+
+
+def test_a_gate_that_is_interrupted_ends_the_session_and_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    session = Session(130, "")
+
+    class Interrupted(io.StringIO):
+        def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    session.stderr = Interrupted()
+    monkeypatch.setattr(subprocess, "Popen", lambda *command, **given: session)
+    with pytest.raises(KeyboardInterrupt):
+        again.measure(tmp_path, POINT.id, COMMIT, 5, 1.0)
+    assert session.ended == ["terminated", "waited for"]

@@ -15,6 +15,9 @@ from reports.history import DamagedHistory, History
 from tests.reports.sides import CONFIG, PRINTS, date, night
 
 RTF = "rtf_aggregate"
+WHOLE = (
+    '{"schema": 1, "night": "", "commit": "", "reason": "", "fingerprints": {}, "values": {"p": {"m": 0.8}}}'
+)
 FILE = "runs/baselines/nvidia-l4/nightly.anchor.json"
 
 
@@ -166,13 +169,37 @@ def test_a_sweep_without_a_history_is_refused(here: Path, capsys: pytest.Capture
     assert capsys.readouterr().err.startswith("weekly: no history in runs/baselines")
 
 
-@pytest.mark.xfail(strict=True, reason="a path with a slash before it is no pattern, and ends in a traceback")
-def test_a_gpu_that_is_a_path_is_refused(here: Path) -> None:
-    assert pin("--night", "2026-03-01", "--reason", "why", "--gpu", "/etc") == 2
+def test_a_gpu_that_is_a_path_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--night", "2026-03-01", "--reason", "why", "--gpu", "/etc")
+    assert line == "nightly: no history in runs/baselines; choose with --gpu: nvidia-l4"
+
+
+def test_a_gpu_may_be_named_as_it_names_itself(here: Path) -> None:
+    nights_of("nvidia-h200")
+    assert pin("--night", "2026-03-01", "--reason", "why", "--gpu", "NVIDIA L4") == 0
+    assert git("show", "--name-only", "--format=", "HEAD") == FILE
+
+
+def test_a_figure_that_was_not_confirmed_in_that_night_is_not_pinned(here: Path) -> None:
+    known = history.read(Path("runs/baselines/nvidia-l4/nightly.jsonl"))
+    rows = [night(5, values={RTF: (1.2,), "ttfa_s": (0.5,)}, faults=(RTF,))]
+    history.append(known, {}, history.lines_of(rows))
+    assert pin("--night", "2026-03-06", "--reason", "why") == 0
+    assert json.loads(Path(FILE).read_text())["values"] == {"point": {"ttfa_s": 0.5}}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "night": "x", "surprise": 1}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"schema": 2}',
+        '{"schema": 1}',
+        '{"schema": 1, "night": "x", "surprise": 1}',
+        WHOLE.replace('{"m": 0.8}', "0.8"),
+        WHOLE.replace("0.8", '"fast"'),
+    ],
 )
 def test_a_damaged_anchor_is_refused_by_name_and_left_as_it_is(
     text: str, here: Path, capsys: pytest.CaptureFixture[str]

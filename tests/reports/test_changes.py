@@ -168,11 +168,25 @@ def test_the_level_is_that_since_the_last_change_of_at_most_thirty_nights() -> N
     assert screen([8.0] * 20 + [10.0] * 30, 10.0, [], 0.03).reference == pytest.approx(10.0)
 
 
-@pytest.mark.parametrize(("history", "changes"), [([10.0] * 7, []), ([10.0] * 20, [18]), ([], [])])
+@pytest.mark.parametrize(("history", "changes"), [([10.0] * 7, []), ([10.0] * 7, [3]), ([], [])])
 def test_too_few_nights_are_learning(history: Sequence[float], changes: Sequence[int]) -> None:
     seen = screen(history, 99.0, changes, 0.03)
     assert (seen.word, seen.reference, seen.limit) == ("learning", None, None)
     assert math.isnan(seen.excess)
+
+
+@pytest.mark.parametrize("known", [1, 2])
+def test_a_new_level_is_known_from_its_first_night_on_with_a_wider_limit(known: int) -> None:
+    """Nights 1 % about 10, then 12: the median of one night, or of two, may be off more than that of many."""
+    before = [10 * math.exp(sign * 0.01) for sign in (-1, 1)] * 10
+    seen = screen([*before, *([12.0] * known)], 12.0, [20], 0.001)
+    assert (seen.word, seen.reference, seen.n) == ("fine", pytest.approx(12.0), known)
+    assert seen.limit is not None
+    reach = math.log(seen.limit / 12.0)
+    by_many = math.log(screen(before, 10.0, [], 0.001).limit / 10.0)  # type: ignore[operator]
+    assert reach / by_many == pytest.approx(
+        math.sqrt(1 + math.pi / (2 * known)) / math.sqrt(1 + math.pi / 40), rel=0.03
+    )
 
 
 def hits(history: History, changes: Sequence[int], margin: int = 5) -> dict[int, int]:

@@ -206,7 +206,6 @@ def test_a_point_that_hung_in_base_alone_is_fixed() -> None:
     assert only(statement).text == "ok; BASE was hung: avatar.warp did not end"
 
 
-@pytest.mark.xfail(strict=True, reason="a base of which one launch hung hides what the other four show")
 def test_a_base_of_which_one_launch_hung_does_not_hide_a_regression() -> None:
     base = side([*about(1.0)[:4], launch(8, {}, "hung")])
     assert compare([base], [side(about(1.5, minutes=NEW_MIN))], RULE).exit_code() == 10

@@ -10,15 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.result import Measurement, Outcome
 from reports import again, history
 from reports.again import Measured
-from tests.data.make_runs import ENVIRONMENT
 from tests.reports.gate_runs import (
     HISTORY,
     SLOWER,
     after_nights,
-    ended,
     gate,
     gives,
     launches,
@@ -130,7 +127,6 @@ def test_the_same_run_decided_again_says_the_same_and_appends_nothing(
     assert json.loads(Path("runs/nightly/gate.json").read_text())["appended"] is False
 
 
-@pytest.mark.xfail(strict=True, reason="what was not compared leaves no session to remember it by")
 def test_a_regression_that_could_not_be_compared_is_one_when_decided_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,119 +148,3 @@ def test_a_regression_that_could_not_be_compared_is_one_when_decided_again(
     assert gate() == 10
     assert gate() == 10
     assert asked
-
-
-# What was not measured as asked
-
-
-def test_a_point_that_hung_tonight_exits_with_12_and_says_how_it_was(here: Path) -> None:
-    after_nights(3)
-    store([*launches(3)[:2], replace_repeat(ended(Outcome.HUNG, 3), 2)])
-    assert gate() == 12
-    (line,) = told("hung")
-    assert line["text"] == "1 of 3 launches: warp did not end; it was ok on 2026-03-03"
-    row = history.read(HISTORY).nights[-1]
-    assert (row.outcome, row.reason, row.values) == ("hung", "warp did not end", {})
-
-
-def replace_repeat(m: Measurement, repeat: int) -> Measurement:
-    return replace(m, result=replace(m.result, repeat=repeat))
-
-
-@pytest.mark.parametrize("outcome", [x for x in Outcome if x not in (Outcome.OK, Outcome.SKIPPED)])
-def test_a_night_of_which_no_point_came_to_its_end_is_no_success(outcome: Outcome, here: Path) -> None:
-    store([ended(outcome, 0), ended(outcome, 0, 2)])
-    assert gate() == 12
-    assert [line["word"] for line in told() if line["word"] != "note"] == [str(outcome)] * 2
-
-
-def test_a_regression_beside_a_hang_is_told_first_and_decides(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    after_nights(10, 1, 2)
-    gives(monkeypatch, SLOWER)
-    store(launches(10, SLOWER), [ended(Outcome.HUNG, 10, 2)])
-    assert gate() == 10
-    assert told()[0]["word"] == "slower"
-    assert len(told("hung")) == 1
-
-
-def test_a_point_of_the_last_night_that_is_not_there_tonight_is_missing(here: Path) -> None:
-    after_nights(3, 1, 2)
-    store(launches(3))
-    assert gate() == 12
-    (line,) = told("missing")
-    assert (line["point"], line["text"]) == ("threads x2", "not measured tonight; it was on 2026-03-03")
-
-
-@pytest.mark.xfail(strict=True, reason="only the last night is asked which points there are")
-def test_a_point_that_stays_away_is_missing_every_night(here: Path) -> None:
-    after_nights(3, 1, 2)
-    for number in (3, 4):
-        store(launches(number))
-        assert gate() == 12
-
-
-def test_a_result_that_is_left_over_from_an_earlier_night_is_not_tonight_s(here: Path) -> None:
-    after_nights(3, 1, 2)
-    store(launches(3, workers=1), launches(0, workers=2))
-    assert gate() == 12
-    (line,) = told("missing")
-    assert (line["point"], line["text"]) == (
-        "threads x2", "not measured tonight; what is stored is of an earlier night"
-    )  # fmt: skip
-    assert [row.night for row in history.read(HISTORY).nights][-1] == started(3, 1)
-    assert len(history.read(HISTORY).nights) == 7
-
-
-def test_another_torch_is_refused_by_name_stored_nowhere_and_begins_an_epoch_when_allowed(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    after_nights(10)
-    before = HISTORY.read_bytes()
-    packages = {**ENVIRONMENT["packages"], "torch": "2.12.0"}  # type: ignore[dict-item]
-    store(launches(10, packages=packages))
-    assert gate() == 12
-    (line,) = told("unlike")
-    assert line["text"].startswith("torch: 2.11.0, tonight 2.12.0; nothing is compared or stored")
-    assert HISTORY.read_bytes() == before
-    gives(monkeypatch, 1.0)
-    assert gate("--allow", "torch") == 0
-    assert "this environment is new" in told("not confirmed")[0]["text"]
-    store(launches(11, packages=packages))
-    assert gate() == 0
-    assert {line["word"] for line in told()} == {"learning", "note"}
-
-
-def test_a_machine_that_this_history_is_not_of_has_its_own(here: Path) -> None:
-    after_nights(3)
-    store(launches(3, cpu="Other CPU"))
-    assert gate() == 0
-    assert sorted(path.parent.name for path in here.glob("baselines/*/*.jsonl")) == [
-        "example-cpu",
-        "other-cpu",
-    ]
-
-
-@pytest.mark.xfail(
-    strict=True, reason="a machine of which the GPU does not answer begins a history of its CPU"
-)
-def test_a_sweep_that_has_a_history_elsewhere_says_so_when_it_begins_another(here: Path) -> None:
-    after_nights(3)
-    store(launches(3, cpu="Other CPU"))
-    assert gate() == 0
-    assert "example-cpu" in told("note")[0]["text"]
-
-
-@pytest.mark.xfail(strict=True, reason="a figure that is not there tonight has no line")
-def test_a_figure_that_is_no_longer_measured_is_told(here: Path) -> None:
-    after_nights(10)
-    bare = [
-        replace(
-            m, result=replace(m.result, jobs=tuple(replace(job, first_audio_s=None) for job in m.result.jobs))
-        )
-        for m in launches(10)
-    ]
-    store(bare)
-    gate()
-    assert "ttfa_s" in [line["metric"] for line in told()]

@@ -74,6 +74,15 @@ def test_a_damaged_history_is_one_line_and_2_and_is_not_touched(
         (["--fail", "speed:5%"], "--fail speed:5%: no metric begins so; choose from rtf_aggregate"),
         (["--launches", "2"], "--launches"),
         (["--budget-min", "0"], "--budget-min"),
+        (["--budget-min", "nan"], "--budget-min over 0"),
+        (["--noise", "-1"], "--noise at least 0"),
+        (
+            ["--fail", "stage.avatar.wrap:5%"],
+            "--fail stage.avatar.wrap: no point has that stage; choose from",
+        ),
+        (["--junit", "nowhere/gate.xml"], "nowhere/gate.xml: nowhere is no folder; name a file to write"),
+        (["--json", "runs"], "runs: is a folder; name a file to write"),
+        (["--markdown", ""], "is a folder"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_2(
@@ -90,23 +99,11 @@ def test_an_option_that_argparse_refuses_is_2_as_well(option: str, here: Path) -
     assert raised.value.code == 2
 
 
-@pytest.mark.xfail(strict=True, reason="a budget that is not a number is neither under nor over 0")
-def test_a_budget_that_is_no_number_is_refused(here: Path) -> None:
-    store(launches(0))
-    assert gate("--budget-min", "nan") == 2
-
-
-@pytest.mark.xfail(strict=True, reason="a stage that no point has is gated nowhere, and nobody is told")
-def test_a_stage_that_no_point_has_is_refused(here: Path) -> None:
-    store(launches(0))
-    assert gate("--fail", "stage.avatar.wrap:5%") != 0
-
-
-@pytest.mark.xfail(strict=True, reason="where the files go is looked at when the night is stored already")
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured_or_stored(here: Path) -> None:
-    store(launches(0))
-    assert gate("--junit", "nowhere/gate.xml") == 2
-    assert not HISTORY.exists()
+def test_a_stage_that_a_point_has_is_gated_when_it_is_named(here: Path) -> None:
+    after_nights(10)
+    store(launches(10, 1.2))
+    assert gate("--no-measure", "--fail", "stage.avatar.warp:5%") == 0
+    assert "stage.avatar.warp" in {line["metric"] for line in told("suspect")}
 
 
 def test_a_chosen_least_change_decides_what_is_suspect(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,12 +79,10 @@ def test_with_the_same_code_a_new_driver_is_learned_without_a_fault(tmp_path: Pa
     assert not [row.night for row in known.nights[10:] if row.faults]
 
 
-
 def test_a_regression_in_the_night_after_an_improvement_is_red(tmp_path: Path) -> None:
     """10 % less in one night, 18 % more in the next: 6 % more than ever before."""
     steps = (Step(STEP, "avatar.decode", 0.75), Step(STEP + 1, "avatar.decode", 1.6))
     assert 10 in codes(World([Truth("p", steps=steps)], tmp_path, 1), 24)
-
 
 
 def test_a_regression_stays_red_behind_a_new_driver(tmp_path: Path) -> None:
@@ -91,12 +90,10 @@ def test_a_regression_stays_red_behind_a_new_driver(tmp_path: Path) -> None:
     assert codes(world, 20, {17: ["driver"]})[STEP:] == [10] * 6
 
 
-
 def test_a_regression_that_comes_with_a_new_driver_is_red_for_longer_than_its_night(tmp_path: Path) -> None:
     drivers = {0: "580", STEP: "590"}
     world = World([slower_point(Truth("p"), STEP, 1.08)], tmp_path, 1, drivers=drivers)
     assert codes(world, 18, {STEP: ["driver"]})[STEP:] == [10] * 4
-
 
 
 def test_a_regression_that_nobody_could_prove_or_refute_is_not_put_down_to_the_machine(
@@ -108,11 +105,9 @@ def test_a_regression_that_nobody_could_prove_or_refute_is_not_put_down_to_the_m
     assert strict[STEP:] == [11] * 8
 
 
-
 def test_code_that_hangs_whenever_it_is_measured_again_is_not_green(tmp_path: Path) -> None:
     world = Stuck([slower_point(Truth("p"), STEP, 1.08)], tmp_path, 1)
     assert codes(world, STEP + 1)[-1] == 12
-
 
 
 def test_a_point_that_stays_away_is_missing_until_it_is_back(tmp_path: Path) -> None:
@@ -122,7 +117,6 @@ def test_a_point_that_stays_away_is_missing_until_it_is_back(tmp_path: Path) -> 
     assert [world.run(night).exit_code() for night in range(3, 6)] == [12, 12, 12]
 
 
-
 def test_a_level_that_is_accepted_as_the_machine_s_is_told(tmp_path: Path) -> None:
     """The machine gets 6 % slower for good: after four nights that were not confirmed it is accepted."""
     faults = dict.fromkeys(range(STEP, 30), 1.06)
@@ -130,3 +124,17 @@ def test_a_level_that_is_accepted_as_the_machine_s_is_told(tmp_path: Path) -> No
     told = [line.text for night in range(20) for line in world.run(night).lines]
     assert "machine" in hows(world)
     assert [text for text in told if "machine" in text and "level" in text]
+
+
+def test_a_level_that_fell_and_was_seen_looking_back_alone_is_told_and_is_no_alarm(tmp_path: Path) -> None:
+    """6 % less from night 14 on, in nights in which nothing is measured again; the noise may add a night."""
+    world = World([Truth("p", steps=(Step(STEP, "avatar.decode", 0.85),))], tmp_path, 1)
+    nights = [world.run(night, measure=False) for night in range(22)]
+    assert {statement.exit_code() for statement in nights} == {0}
+    assert hows(world) == ["seen"]
+    (note,) = (line for each in nights for line in each.lines if "looking back" in line.text)
+    assert (note.point, note.metric, note.word) == ("p", "rtf_aggregate", "note")
+    told = re.fullmatch(r"the level is lower from 2026-03-(\d+) on \(-(.+) %\), as looking .*", note.text)
+    assert told
+    assert abs(int(told[1]) - (STEP + 1)) <= 1
+    assert float(told[2]) == pytest.approx(6.0, abs=0.5)

@@ -109,7 +109,6 @@ def test_every_other_outcome_in_new_is_its_own_word_and_exits_with_12(
     assert only(statement).text == f"{outcome}: as it went (BASE: ok)"
 
 
-@pytest.mark.xfail(strict=True, reason="what was asked (a path) is held against what was read back (a hash)")
 def test_a_point_that_hangs_before_it_can_say_its_weights_is_hung_and_not_unlike(tmp_path: Path) -> None:
     made = point("sequential", 1, tts__weights="/models/xtts", avatar__weights="/models/ditto")
     base = measured(made)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from reports import page
 from reports.__main__ import main
+from reports.statement import Refused
 from tests.data.make_runs import measured, point, save
 
 
@@ -41,6 +45,47 @@ def test_an_empty_run_says_how_to_measure(here: Path, capsys: pytest.CaptureFixt
     (line,) = capsys.readouterr().err.splitlines()
     assert "no stored results; measure with python -m harness name=empty" in line
     assert not (here / "runs" / "empty" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        PermissionError(errno.EACCES, "denied"),
+        Refused("no"),
+    ],
+)
+def test_a_full_disk_and_what_is_refused_are_one_line_and_exit_code_2(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "main", raises(error))
+    assert main(["first"]) == 2
+    assert capsys.readouterr().err == f"{error}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("math domain error"), KeyError("warp"), AssertionError()])
+def test_a_mistake_of_the_program_is_not_put_down_to_what_was_given(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 2 a nightly gate would be 'used wrongly' for ever, and nobody would see the traceback."""
+    monkeypatch.setattr(page, "main", raises(error))
+    with pytest.raises(type(error)):
+        main(["first"])
+
+
+def test_an_interrupted_command_says_so_and_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(page, "main", raises(KeyboardInterrupt()))
+    assert main(["first"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def raises(error: BaseException) -> Callable[[Sequence[str]], int]:
+    def main(arguments: Sequence[str]) -> int:
+        raise error
+
+    return main
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"schema": 99}', "[]", '{"schema": 1, "surprise": 2}'])
