@@ -59,7 +59,7 @@ class Session:
     """A figure that was measured again, and what that gave; ratio is new / base, None without a base.
 
     word     of reports.statement: what the gate said of it
-    why  slow, fast, learning, late (found looking back), creep, a/a (the code against itself)
+    why  slow, share, fast, learning, late (found looking back), creep, a/a (the code against itself)
     """
 
     night: str

@@ -13,13 +13,14 @@ from reports.changes import Screen, screen
 from reports.gated import min_effects
 from reports.history import Change, Night
 from reports.series import Series, unnoticed, values
+from reports.shares import share
 
 _RECENT = 7  # nights: of the median that creeps, and in which nothing is measured twice for looking back
 ENOUGH = 2 / 3  # of the least change that matters: what a step must have to be suspect, or accepted
 _MENDED = 1 / 3  # likewise, above the old level: what is left of a step that was mended
 _REGRESSIONS = ("confirmed", "not compared")
 # What is measured again first, where the time does not suffice for all.
-PRIORITY = ("slow", "late", "creep", "learning", "fast")
+PRIORITY = ("slow", "share", "late", "creep", "learning", "fast")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def _look(
     if seen.word in ("slow", "fast") and not found:  # else last night is at the new level too: no base
         base = _base(good, metric, seen)
         found = [Suspect(series, metric, effect, seen.word, base, seen.excess, seen.limit)]
+    found += _by_share(series, metric, effect) if seen.word != "learning" and not found else []
     found += _creeping(series, metric, tonight, effect, anchor) if seen.word != "learning" else []
     found += [] if good else _unknown(series, metric, effect)
     opened = still_open(series, metric, tonight, effect, anchor)
@@ -90,6 +92,23 @@ def _base(good: Sequence[Night], metric: str, seen: Screen) -> Night:
     sign = 1 if seen.word == "slow" else -1
     far = [night for night in good if sign * (median(night.values[metric]) - seen.reference) <= 0]
     return (far or good)[-1]
+
+
+def _by_share(series: Series, metric: str, effect: float) -> list[Suspect]:
+    """A stage that takes more of the whole than it did: seen though the machine is slow or quick tonight. The
+    stage's own time then decides; another one that got quicker makes this one's share larger, too.
+    """
+    numbers = {name: series.point.numbers(name) for launch in series.point.launches for name in launch.values}
+    tonight = share(numbers, metric)
+    known = [(night, each) for night in series.of(metric) if (each := share(night.values, metric))]
+    if tonight is None or len(known) < len(series.of(metric)):
+        return []
+    seen = screen([each for _, each in known], tonight, series.levels(metric), effect * (1 - tonight))
+    if seen.word != "slow" or seen.reference is None:
+        return []
+    base = [night for night, each in known if each <= seen.reference][-1:] or [known[-1][0]]
+    one = Suspect(series, metric, effect, "share", base[0], seen.excess, None)
+    return [] if _looked_lately(one) else [one]
 
 
 def _behind(
@@ -137,7 +156,7 @@ def _unknown(series: Series, metric: str, effect: float) -> list[Suspect]:
 def _looked_lately(one: Suspect) -> bool:
     """What is found by looking back stays there to be found; once a week is enough."""
     recent = {night.night for night in one.series.epoch[-_RECENT:]}
-    return one.why in ("late", "creep") and any(
+    return one.why in ("share", "late", "creep") and any(
         each.metric == one.metric and each.why == one.why and each.night in recent
         for each in one.series.sessions
     )

@@ -20,7 +20,7 @@ from reports.statement import Line
 
 # (point id, base commit or "" for tonight's code alone, launches, minutes that are left) -> both sides
 Measure = Callable[[str, str, int, float], Measured]
-TONIGHT = ("slow", "fast")  # suspicions of tonight's own figure; the others look at levels
+TONIGHT, LEVELS = ("slow", "fast"), ("late", "creep")  # suspicions of tonight's own figure, and of a level
 _ALONE = 3  # launches of tonight's code where there is nothing to measure it against
 
 
@@ -116,7 +116,7 @@ def _innocent(one: Suspect, night: str) -> Answer:
 
 def _of_the_machine(one: Suspect, night: str) -> Change | None:
     """A level, not a night, that innocent code has: from there on the machine is another."""
-    return None if one.why in TONIGHT or one.why == "learning" else _accept(one, night, "machine")
+    return _accept(one, night, "machine") if one.why in LEVELS else None
 
 
 def _step(one: Suspect) -> str:
@@ -124,6 +124,7 @@ def _step(one: Suspect) -> str:
     what = {
         "late": f"the level has changed by {more} since {one.base.night[:10]}",
         "creep": f"the last nights are {more} from the anchor of {one.base.night[:10]}",
+        "share": f"its share of all stages' time is {more} from the last nights",
         "learning": f"this environment is new; {one.base.night[:10]} was another",
     }
     value = num(median(one.series.point.numbers(one.metric)))
@@ -144,7 +145,7 @@ def decide_on(one: Suspect, sides: Measured) -> Decision:
 def _answer(one: Suspect, sides: Measured, decision: Decision, night: str) -> Answer:
     assert sides.base is not None
     new = sides.new or replace(one.series.point, launches=())
-    if sides.base.ok and new.launches and not new.ok:
+    if sides.base.ok and new.launches and not new.ok and decision.verdict != "slower":
         return _ended(one, new, "none of the base's", decision, night)
     text = f"{_step(one)}; measured again, {in_words(_finding(one, decision), sides.base, new)}"
     if decision.verdict in ("slower", "faster"):

@@ -81,14 +81,13 @@ def _is_same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
 
 
 def _figures(one: Series, fail: Mapping[str, float]) -> list[Line]:
-    """Gated figures that the last good night had and an ok point of tonight has not in every launch."""
+    """Gated figures that one of the last good nights had, and that an ok point lacks in a launch tonight."""
     if not one.good or not one.point.ok:
         return []
-    last = one.good[-1]
-    gone = [
-        metric
-        for metric in min_effects(one.point.on_gpu, fail)
-        if metric in last.values and len(one.point.numbers(metric)) < len(one.point.launches)
-    ]
-    text = f"was measured on {last.night[:10]} and is not tonight"
-    return [Line(one.point.label, metric, "missing", text) for metric in gone]
+    lines = []
+    for metric in min_effects(one.point.on_gpu, fail):
+        had = [night for night in one.good[-_REMEMBERED:] if metric in night.values]
+        if had and len(one.point.numbers(metric)) < len(one.point.launches):
+            text = f"was measured on {had[-1].night[:10]} and is not tonight"
+            lines.append(Line(one.point.label, metric, "missing", text))
+    return lines

@@ -1,8 +1,8 @@
 """What two commits in turn give on this machine: `python -m tests.gpu.measure_gate OUT.md [key=value ...]`.
 
-First the same code twice (A against A: what is noise here), then with every seventh warp drawn twice (a stage that
-takes 14 % longer). One point of the real pipeline at the size that fits the device; five launches a side. It works in
-a clone beside OUT, or where this folder is no repository, in a new one of its files.
+First the same code twice (A against A: what is noise here), then with every seventh warp drawn twice (a stage
+that takes 14 % longer). One point of the real pipeline at the size that fits the device; five launches a
+side. It works in a clone beside OUT, or where this folder is no repository, in a new one of its files.
 """
 
 from __future__ import annotations

@@ -145,13 +145,13 @@ def test_one_launch_without_the_figure_is_enough() -> None:
     assert [line.metric for line in lines([one], known(night(3)))] == [RTF]
 
 
-def test_a_point_that_did_not_end_well_and_a_figure_that_the_last_night_had_not_are_no_missing_figures() -> (
-    None
-):
+def test_a_point_that_did_not_end_well_and_a_figure_of_long_ago_are_no_missing_figures() -> None:
     one = tonight(4)
     hung = replace(one, launches=(replace(one.launches[0], outcome="hung", values={}), *one.launches[1:]))
     assert lines([hung], known(night(3))) == []
-    assert lines([one], known(night(2, values={RTF: (1.0,), "ttfa_s": (0.5,)}), night(3))) == []
+    had = night(2, values={RTF: (1.0,), "ttfa_s": (0.5,)})
+    assert lines([tonight(10)], known(had, *(night(number) for number in range(3, 10)))) == []
+    assert [x.metric for x in lines([tonight(9)], known(had, *map(night, range(3, 9))))] == ["ttfa_s"]
 
 
 def test_a_stage_is_missed_only_where_it_decides() -> None:
