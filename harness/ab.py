@@ -30,6 +30,7 @@ log = logging.getLogger("harness")
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE, NEW = "base", "new"
+ENOUGH = 2  # launches of a side that do not end ok, after which its session ends
 
 
 class Refused(ValueError):
@@ -119,6 +120,7 @@ def measure(session: Session, point_id: str, point: Mapping[str, Any]) -> str:
             return f"the {side} side could not be measured: it has no {lacking}"
     file = session.out / f"{point_id}.json"
     file.write_text(json.dumps(_placed(point, session.checkouts.get(BASE, ROOT))))
+    failed_launches = dict.fromkeys(session.checkouts, 0)
     for side, number in order(session.launches, session.checkouts):
         if time.monotonic() > session.until:
             return f"the budget ended after {number} of {session.launches} launches a side"
@@ -127,6 +129,10 @@ def measure(session: Session, point_id: str, point: Mapping[str, Any]) -> str:
         failed = _launch(session.checkouts[side], file, folder, number) or _other(session, side, folder)
         if failed:
             return f"the {side} side could not be measured: {failed}"
+        ended = store.load_result(folder)
+        failed_launches[side] += ended.outcome is not Outcome.OK
+        if failed_launches[side] == ENOUGH:  # the others would take their time, and end alike
+            return f"{ENOUGH} launches of the {side} side did not end ok: {ended.outcome}, {ended.reason}"
     return ""
 
 

@@ -45,7 +45,7 @@ def gate(run: Path, options: Options) -> Statement:
     """Decide on a stored run and add it to its history. A run that is in it already is decided again from
     what was known then, and adds nothing.
 
-    Raises as launched, DamagedHistory, ValueError for a stage in options.fail that nothing has, and OSError.
+    Raises as launched, DamagedHistory, Refused for a stage in options.fail that nothing has, and OSError.
     """
     measured = launched(run)
     check_fails(options.fail, measured)
@@ -198,12 +198,8 @@ def _changes(found: Sequence[Answer], night: str) -> list[Change]:
             each.night for each in series.sessions if each.metric == one.metric and each.word in _OPEN
         }
         is_long = len(last) == _PERSISTS and all(series.is_fault(row, one.metric) for row in last)
-        if (
-            answer.fault
-            and answer.word in _INNOCENT
-            and is_long
-            and not open_nights & {x.night for x in last}
-        ):
+        is_clear = answer.word in _INNOCENT and not open_nights & {row.night for row in last}
+        if answer.fault and is_long and is_clear:
             first, point, base = last[0].night, series.point, one.base
             how = (base.night, base.commit, point.commit, "machine")
             changes.append(Change(first, night, point.id, one.metric, one.excess, *how))
@@ -250,7 +246,7 @@ def _row(point: Launched, night: str, found: Sequence[Answer]) -> Night:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code of reports.statement. Raises ValueError for a wrong setting, and as gate."""
+    """The exit code of reports.statement. Raises Refused for a wrong setting, and as gate."""
     about = "Tonight's run against its history; suspects are measured again by itself."
     parser = command.parser("gate", about)
     add = parser.add_argument

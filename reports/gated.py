@@ -16,7 +16,7 @@ GATED: tuple[tuple[str, float, float], ...] = (
     ("rtf_request_p50", 0.03, 0.08),
     ("ttfa_s", 0.08, 0.08),
     ("ttff_s", 0.05, 0.08),
-    ("peak_vram_mib", 0.03, 0.03),
+    ("peak_vram_mib", 0.08, 0.08),  # a sample each 0.25 s meets the peak of a build or not: 2.5 % of spread
     ("peak_rss_mib", 0.08, 0.08),
     ("time_s", 0.05, 0.08),  # of a microbenchmark
 )

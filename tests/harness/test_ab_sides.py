@@ -160,3 +160,25 @@ def test_a_text_that_is_no_path_stays_as_it_is(text: str, here: Path, tmp_path: 
     base = tree(tmp_path / "base", *CODE)
     assert placed(base, config(workload={"text": text}))["workload"]["text"] == text
     assert placed(None, config(workload={"text": text}))["workload"]["text"] == text
+
+
+def test_a_side_that_does_not_end_ok_twice_ends_its_session(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def launch(tree: Path, file: Path, folder: Path, number: int) -> str:
+        side = folder.parent.parent.name
+        made.append(side[0])
+        one = measured(POINT) if side == ab.BASE else broken(POINT, Outcome.HUNG, "stage warp did not end")
+        environment = {**ENVIRONMENT, "commit": COMMIT, "changed_files": 0}
+        result = replace(one.result, repeat=number, environment=environment)
+        folder.mkdir(parents=True)
+        store.save(replace(one, result=result), folder)
+        return ""
+
+    monkeypatch.setattr(ab, "_launch", launch)
+    base = tree(ab.ROOT.parent / "base", *CODE)
+    said = ab.measure(session(base, 60.0), POINT.id, config())
+    assert said == "2 launches of the new side did not end ok: hung, stage warp did not end"
+    assert "".join(made) == "bnn"  # A B, and of B A no more than the second B
