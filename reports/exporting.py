@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from reports.adapters import benchmark_action_out, openmetrics_out, pytest_benchmark_out
+from reports.command import folder_of
 from reports.launches import Launched
 from reports.stored import launched
 
 FORMATS = ("pytest-benchmark", "benchmark-action", "openmetrics")
 
 
-def main(arguments: list[str]) -> int:
-    """0 written; 2 for a run that is missing, empty, damaged, or without the figures that were asked for."""
+def main(arguments: Sequence[str]) -> int:
+    """0 written. Raises as launched and exported."""
     parser = argparse.ArgumentParser(
         prog="python -m reports export", description="Write a stored run in the form that another tool reads."
     )
@@ -29,18 +30,12 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="instead of standard output")
     asked = parser.parse_args(arguments)
-    try:
-        named = Path("runs") / asked.run
-        text = exported(launched(named if named.is_dir() else Path(asked.run)), asked.format, asked.metric)
-        _write(text, asked.out)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    _write(exported(launched(folder_of(asked.run)), asked.format, asked.metric), asked.out)
     return 0
 
 
 def exported(points: Sequence[Launched], form: str, metric: str) -> str:
-    """Raises ValueError where there is nothing to export."""
+    """Raises Refused where there is nothing to export."""
     if form == "pytest-benchmark":
         return pytest_benchmark_out(points, metric, machine(points))
     return benchmark_action_out(points) if form == "benchmark-action" else openmetrics_out(points)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 from typing import Any
 
+from scipy.special import stdtrit  # type: ignore[import-untyped]
+
 from harness.metrics import METRICS, Value
 from harness.point import flatten, without_places
 from harness.result import Measurement, Outcome
@@ -16,11 +18,6 @@ from harness.result import Measurement, Outcome
 # What is asked of a point besides its axes, or is its own column already.
 _NO_AXIS = ("limits", "quality", "rules", "impossible", "cache")
 EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; the last serves for more.
-_T_TEXT = """
-12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131
-2.120 2.110 2.101 2.093 2.086 2.080 2.074 2.069 2.064 2.060 2.056 2.052 2.048 2.045 2.042"""
-_T = tuple(float(text) for text in _T_TEXT.split())
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,8 @@ class PointRows:
 
 
 def t_quantile(freedom: float) -> float:
-    """Two-sided 95 % quantile for at least 1 degree of freedom, rounded towards the wider interval."""
-    return _T[min(int(freedom + 1e-9), len(_T)) - 1]
+    """Two-sided 95 % quantile of Student's t."""
+    return float(stdtrit(freedom, 0.975))
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from reports.exporting import main
+from reports.__main__ import main as reports
 from tests.data.make_runs import measured, point, save
+
+
+def main(arguments: list[str]) -> int:
+    return reports(["export", *arguments])
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ def test_one_repeat_has_no_interval() -> None:
 def test_values_that_touch_zero_get_the_plain_t_interval() -> None:
     found = estimate([0.0, 2.0])
     assert found is not None
-    assert found.low == pytest.approx(1.0 - 12.706)  # mean 1, standard error 1, t of 1 degree of freedom
+    assert found.low == pytest.approx(
+        1.0 - 12.706, abs=5e-4
+    )  # mean 1, standard error 1, t of 1 degree of freedom
 
 
 def test_the_interval_of_a_ratio_is_welchs_on_logarithms() -> None:
