@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from reports.anchor import Anchor
@@ -20,6 +20,7 @@ ENOUGH = 2 / 3  # of the least change that matters: what a step must have to be 
 _MENDED = 1 / 3  # likewise, above the old level: what is left of a step that was mended
 _REGRESSIONS = ("confirmed", "not compared")
 # What is measured again first, where the time does not suffice for all.
+_OF_TONIGHT = ("slow", "share", "fast")
 PRIORITY = ("slow", "share", "late", "creep", "learning", "fast")
 
 
@@ -64,7 +65,24 @@ def looks(series: Series, fail: Mapping[str, float], anchor: Anchor | None, nigh
         numbers = series.point.numbers(metric)
         if numbers and len(numbers) == len(series.point.launches) and min(numbers) > 0:
             found.append(_look(series, metric, median(numbers), effect, anchor, night))
-    return found
+    return _with_one_base(found)
+
+
+def _with_one_base(found: Sequence[Look]) -> list[Look]:
+    """What is suspect of tonight is measured against one commit, the earliest of the bases: a session serves
+    all figures of a point. Not across a level that was accepted since: that one is known.
+    """
+    bases = [one.base for look in found for one in look.suspects if one.why in _OF_TONIGHT]
+    first = min(bases, key=lambda base: base.night, default=None)
+
+    def moved(one: Suspect) -> Suspect:
+        if first is None or one.why not in _OF_TONIGHT:
+            return one
+        changes = one.series.changes_of(one.metric)
+        between = any(first.night < each.night <= one.base.night for each in changes)
+        return one if between else replace(one, base=first)
+
+    return [replace(look, suspects=tuple(map(moved, look.suspects))) for look in found]
 
 
 def _look(

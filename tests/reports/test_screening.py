@@ -273,3 +273,23 @@ def test_a_machine_that_is_slower_since_does_not_bring_a_mended_regression_back(
 def test_a_second_regression_in_the_night_after_an_improvement_is_suspect() -> None:
     nights = [*calm(20), night(20, 0.9)]
     assert why(look(nights, 1.1, changes=[change(20, 0.9)])) == [("slow", 20)]
+
+
+def two_figures(changes: Sequence[Change] = ()) -> dict[str, int]:
+    """The nights to measure against, of figures that are a fifth slower: rtf is high on even nights, ttfa on
+    odd ones, so alone the one would take night 9 and the other night 8.
+    """
+    even, odd = (tuple(1.0 + 0.001 * (number % 2 == rest) for number in range(10)) for rest in (0, 1))
+    rows = [night(k, values={RTF: (even[k],), "ttfa_s": (odd[k],)}) for k in range(10)]
+    slow = [replace(one, values={RTF: 1.2, "ttfa_s": 1.2}) for one in tonight(10).launches]
+    (series,) = series_of([side(slow, commit="f" * 40, code="new")], history(rows, (), changes))
+    found = [one for each in looks(series, {}, None, date(10)) for one in each.suspects]
+    return {one.metric: int(one.base.night[8:10]) - 1 for one in found}
+
+
+def test_what_is_suspect_of_a_point_tonight_shares_the_earliest_base() -> None:
+    assert two_figures() == {RTF: 8, "ttfa_s": 8}
+
+
+def test_no_base_lies_before_a_level_that_was_accepted_since() -> None:
+    assert two_figures([change(9, 1.05)]) == {RTF: 9, "ttfa_s": 8}
