@@ -146,8 +146,8 @@ def _environment(point: Point, token: str) -> dict[str, str]:
     threads = str(point.executor.get("cpu_threads", 1))
     pinned = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
-        # With AMX, oneDNN of torch 2.13 computes HuBERT in bf16 wrongly: a relative error of 0.66 on a Xeon with
-        # amx_bf16, seen in November 2026; 0.01 without. A limit that is given stays.
+        # With AMX, oneDNN of torch 2.13 computes HuBERT in bf16 wrongly (a relative error of 0.66 on a Xeon,
+        # November 2026), and without it within the rounding. A limit that is given stays.
         "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16",
         **os.environ,
         **dict.fromkeys(pinned, threads),
