@@ -151,8 +151,9 @@ def _series(point: Launched, nights: Sequence[Night], ids: set[str], history: Hi
 
 
 def _continues(config: Mapping[str, object], point: Launched) -> bool:
-    both = config.keys() & point.config.keys()
-    return bool(both) and all(str(config[key]) == str(point.config[key]) for key in both)
+    mine = point.config
+    alike = (str(value) == str(mine[key]) for key, value in config.items() if key in mine)
+    return not config.keys().isdisjoint(mine) and all(alike)
 
 
 def unnoticed(series: Series, metric: str, tonight: float, min_effect: float) -> list[tuple[Night, float]]:

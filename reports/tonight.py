@@ -77,7 +77,7 @@ def _expected(tonight: Tonight, known: History, pinned: Anchor | None) -> dict[s
 
 
 def _is_same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    return all(str(config[key]) == str(other[key]) for key in config.keys() & other.keys())
+    return all(str(value) == str(other[key]) for key, value in config.items() if key in other)
 
 
 def _figures(one: Series, fail: Mapping[str, float]) -> list[Line]:
