@@ -116,7 +116,7 @@ def series_of(points: Sequence[Launched], history: History, before: str = "~") -
     tonight = {point.id for point in points}
     orphans = {name: known for name, known in history.points.items() if name not in tonight}
     heirs = {
-        name: [point.id for point in points if _continues(known["config"], point)]
+        name: [point.id for point in points if continues(known["config"], point)]
         for name, known in orphans.items()
     }
     by_point: dict[str, list[Night]] = {}
@@ -150,7 +150,8 @@ def _series(point: Launched, nights: Sequence[Night], ids: set[str], history: Hi
     )
 
 
-def _continues(config: Mapping[str, object], point: Launched) -> bool:
+def continues(config: Mapping[str, object], point: Launched) -> bool:
+    """Whether the configuration agrees with the point's in all keys that both have."""
     mine = point.config
     alike = (str(value) == str(mine[key]) for key, value in config.items() if key in mine)
     return not config.keys().isdisjoint(mine) and all(alike)

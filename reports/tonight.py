@@ -9,7 +9,7 @@ from reports.anchor import Anchor
 from reports.gated import min_effects
 from reports.history import History
 from reports.launches import Launched
-from reports.series import Series
+from reports.series import Series, continues
 from reports.statement import Line
 
 _REMEMBERED = 7  # nights for which a point is waited for, unless the anchor is moved past it
@@ -54,7 +54,7 @@ def missing(
     ]
     for point, last in _expected(tonight, known, pinned).items():
         config = known.points[point]["config"]
-        if not any(_is_same(config, one.config) for one in tonight.points):
+        if not any(continues(config, one) for one in tonight.points):
             text = f"not measured tonight; it was on {last[:10]}. If it is gone for good, move the anchor"
             lines.append(Line(known.label(point), "", "missing", text))
     return [*lines, *(line for one in series for line in _figures(one, fail))]
@@ -74,10 +74,6 @@ def _expected(tonight: Tonight, known: History, pinned: Anchor | None) -> dict[s
         for point, night in last.items()
         if point not in here and (point in held or (night >= begin and night >= since))
     }
-
-
-def _is_same(config: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    return all(str(value) == str(other[key]) for key, value in config.items() if key in other)
 
 
 def _figures(one: Series, fail: Mapping[str, float]) -> list[Line]:
