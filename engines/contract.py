@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -119,6 +120,19 @@ class Buildable(Protocol):
     """A component that compiles, exports, builds engines or captures graphs: in `build`, and nowhere else."""
 
     def build(self) -> None: ...
+
+
+@runtime_checkable
+class OnDevice(Protocol):
+    """A component that can be told on which of several GPUs it is, and whether it has a queue of its own."""
+
+    def lane(self, device: int | None, own_queue: bool) -> Callable[[], AbstractContextManager[object]]:
+        """Called once, before load. What it returns is entered around every call of the component, in every
+        thread that calls it, and of its stages.
+
+        device  number among the GPUs that this process sees; None: the current one
+        """
+        ...
 
 
 class Watch(Protocol):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
 import torch
+
+from engines.contract import NotApplicable
 
 
 class CudaTimer:
@@ -14,11 +20,28 @@ class CudaTimer:
         return event
 
     def elapsed_ns(self, start: torch.cuda.Event, end: torch.cuda.Event) -> int:
-        """Both events must have completed: call synchronize first."""
+        """Waits until both are past."""
+        end.synchronize()
         return round(start.elapsed_time(end) * 1e6)
 
     def synchronize(self) -> None:
-        torch.cuda.synchronize()
+        torch.cuda.current_stream().synchronize()
+
+
+def lane(asked: str, device: int | None, own_queue: bool) -> Callable[[], AbstractContextManager[object]]:
+    """See engines.contract.OnDevice; for a component that is asked to be on `asked`, cpu or cuda.
+
+    Raises NotApplicable for a GPU that is not there.
+    """
+    if asked != "cuda":
+        return nullcontext
+    count = torch.cuda.device_count()
+    if device is not None and device >= count:
+        raise NotApplicable(f"executor.devices has {device}: torch sees {count} GPUs here, numbered from 0")
+    number = torch.cuda.current_device() if device is None else device
+    if not own_queue:
+        return partial(torch.cuda.device, number)
+    return partial(torch.cuda.stream, torch.cuda.Stream(number))
 
 
 def built(device: str) -> None:

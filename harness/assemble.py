@@ -11,8 +11,8 @@ from typing import Any
 import av
 
 from harness import attestation, clip, validity
-from harness.point import Point
-from harness.result import JobResult, Outcome, PointResult, Span
+from harness.point import Point, is_open
+from harness.result import JobResult, Outcome, PointResult, Span, Unfinished
 
 UPSTREAM_LONGEST = 1920  # px; max_size of upstream's setup() where nothing is given
 
@@ -37,15 +37,39 @@ def jobs(
         else (0, 0)
     )
     ended = [span for span in spans if span.phase == "job" and span.end_ns and span.job in produced]
-    moments: dict[tuple[str, int, int], int] = {}
+    moments: dict[tuple[str, int], int] = {}
     for span in spans:  # by start
         if span.phase == "mark":
-            moments.setdefault((span.stage, span.worker, span.job), span.start_ns)
+            moments.setdefault((span.stage, span.job), span.start_ns)
     found = [
-        _job(span, moments, submit, folder, _check(produced[span.job], folder, point, size, since))
-        for span in ended
+        _job(span, moments, submit, _check(produced[span.job], folder, point, size, since)) for span in ended
     ]
     return tuple(sorted(found, key=lambda job: job.job))
+
+
+def unfinished(
+    spans: Sequence[Span], events: Iterable[Mapping[str, Any]], ended_ns: int
+) -> tuple[Unfinished, ...]:
+    """The requests that have arrived and left no result, by number: never begun, or begun and not done when
+    the point ended.
+    """
+    submit = submitted_ns(spans)
+    if submit is None:
+        return ()
+    events = list(events)
+    done = {event["job"] for event in events if event["event"] == "job"}
+    due = {span.job: span.start_ns for span in spans if span.phase == "mark" and span.stage == "due"}
+    begun = {span.job: span.start_ns for span in spans if span.phase == "job"}
+    left = {job: (due.get(job, start), ended_ns) for job, start in begun.items() if job not in done}
+    left |= {
+        event["job"]: (event["due_ns"], event["left_ns"])
+        for event in events
+        if event["event"] == "unfinished"
+    }
+    return tuple(
+        Unfinished(job, (since - submit) / 1e9, (until - submit) / 1e9)
+        for job, (since, until) in sorted(left.items())
+    )
 
 
 @dataclass(frozen=True)
@@ -59,12 +83,11 @@ class _Output:
     checks: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _job(
-    span: Span, moments: Mapping[tuple[str, int, int], int], submit: int, folder: Path, output: _Output
-) -> JobResult:
+def _job(span: Span, moments: Mapping[tuple[str, int], int], submit: int, output: _Output) -> JobResult:
+    due = moments.get(("due", span.job))
     return JobResult(
         job=span.job,
-        worker=span.worker,
+        worker=output.told["worker"],
         start_s=(span.start_ns - submit) / 1e9,
         end_s=(span.end_ns - submit) / 1e9,
         media_s=float(output.told["audio_s"]),
@@ -76,17 +99,19 @@ def _job(
         valid=not output.problem,
         problem=output.problem,
         checks=dict(output.checks),
+        due_s=None if due is None else (due - submit) / 1e9,
     )
 
 
 def _check(
     told: Mapping[str, Any], folder: Path, point: Point, size: tuple[int, int], since: float
 ) -> _Output:
-    """Simulated components write no file; only their count of frames is checked."""
+    """Simulated components write no file; their count of frames is checked, and they tell a digest."""
     if not told["path"]:
         expected = validity.expected_frames(told["audio_s"])
         wrong = told["frames"] != expected
-        return _Output(told, problem=f"{told['frames']} frames instead of {expected}" if wrong else "")
+        problem = f"{told['frames']} frames instead of {expected}" if wrong else ""
+        return _Output(told, problem=problem, sha256=str(told.get("digest", "")))
     path = Path(told["path"])
     if not path.resolve().is_relative_to(folder.resolve()) or not path.is_relative_to(folder):
         return _Output(told, problem=f"written outside of the run's folder: {path}")
@@ -116,8 +141,8 @@ def _size(point: Point, attested: Mapping[str, Mapping[str, Mapping[str, Any]]])
     return validity.expected_size(resolution, max(longest, 0))  # upstream shrinks nothing at 0 and below
 
 
-def _since(span: Span, moments: Mapping[tuple[str, int, int], int], moment: str) -> float | None:
-    at = moments.get((moment, span.worker, span.job))
+def _since(span: Span, moments: Mapping[tuple[str, int], int], moment: str) -> float | None:
+    at = moments.get((moment, span.job))
     return None if at is None else (at - span.start_ns) / 1e9
 
 
@@ -170,9 +195,9 @@ def checked(result: PointResult, point: Point) -> PointResult:
     if unlike:
         more = f"; and {len(unlike) - 1} more" if len(unlike) > 1 else ""
         return replace(result, outcome=Outcome.INVALID, reason=f"{unlike[0]}{more}")
-    if len(result.jobs) != point.num_jobs:
-        reason = f"{len(result.jobs)} of {point.num_jobs} jobs left a result"
-        return replace(result, outcome=Outcome.INVALID, reason=reason)
+    lost = _lost(result, point)
+    if lost:
+        return replace(result, outcome=Outcome.INVALID, reason=lost)
     if wrong:
         reason = f"output of job {wrong.job} on worker {wrong.worker}: {wrong.problem}"
         return replace(result, outcome=Outcome.INVALID, reason=reason, worker=wrong.worker, job=wrong.job)
@@ -181,6 +206,19 @@ def checked(result: PointResult, point: Point) -> PointResult:
     if twice:
         return replace(result, outcome=Outcome.INVALID, reason=f"two jobs wrote the same file {twice}")
     return replace(result, wall_s=max(job.end_s for job in result.jobs))
+
+
+def _lost(result: PointResult, point: Point) -> str:
+    """What is missing of the jobs, in words; "" where each that was asked for left a result. A request of an
+    open loop may be given up, and without end there are as many as there are.
+    """
+    answered = len(result.jobs) + len(result.unfinished)
+    if not result.jobs:
+        return f"none of {answered or point.num_jobs} jobs left a result"
+    if not point.traffic.get("until_s") and answered != point.num_jobs:
+        return f"{len(result.jobs)} of {point.num_jobs} jobs left a result"
+    begun = [request for request in result.unfinished if not is_open(point.traffic)]
+    return f"{len(begun)} jobs were begun and left no result" if begun else ""
 
 
 def closed(span: Span, ended_ns: int) -> Span:

@@ -1,12 +1,13 @@
-"""What is measured runs here: `python -m harness.child FOLDER [WORKER READY_FD TODO_FD]`.
+"""What is measured runs here: `python -m harness.child FOLDER [JSON]`.
 
 Reads point.json in FOLDER, builds the components by name and runs the executor over the jobs. Talks to the
-parent by the flight recorder and by lines of JSON in events.jsonl alone. Needs the standard library and the
-engines' packages.
+parent by the flight recorder and by lines of JSON in events.jsonl alone. A worker process is told its number
+and its executor's file descriptors in JSON. Needs the standard library and the engines' packages.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import importlib
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from engines import faults
-from engines.contract import Buildable, Component, Inspectable, Job, NotApplicable, SelfTimed
+from engines.contract import Buildable, Inspectable, Job, NotApplicable, OnDevice, SelfTimed
 from harness import witness
-from harness.executors.job import SHARED, WorkerDied
+from harness.executors.arrivals import Requests
+from harness.executors.job import SHARED, Lane, Placed, WorkerDied
 from harness.point import Point
 from harness.recorder import Recorder
 
@@ -87,10 +89,10 @@ class Builder:
         self._events = events
         self._folder = folder
         self.names = list(point.components())
-        self.built: list[tuple[str, int, Component]] = []
+        self.built: list[tuple[str, Placed]] = []
         self._inspectable: list[tuple[str, int, Inspectable]] = []
 
-    def __call__(self, name: str, worker: int) -> Component:
+    def __call__(self, name: str, worker: int) -> Placed:
         config = dict(self._point.components()[name])
         module, _, attribute = config.pop("_target_").rpartition(".")
         config.pop("python", None)  # the interpreter that runs this: the supervisor has read it
@@ -101,7 +103,22 @@ class Builder:
             made.watch(spans)
         if isinstance(made, Inspectable):
             self._inspectable.append((name, worker, made))
-        component = faults.wrap(made, name, worker, self._point.fault)
+        placed = Placed(faults.wrap(made, name, worker, self._point.fault), self._lane(made, worker), worker)
+        with placed.lane():
+            self._prepare(name, placed, spans)
+        self.built.append((name, placed))
+        return placed
+
+    def _lane(self, made: object, worker: int) -> Lane:
+        """The GPU of a worker, round and round, and where asked for a stream of its own there."""
+        executor = self._point.executor
+        devices, own = executor.get("devices"), executor.get("streams") == "own"
+        if not (devices or own) or not isinstance(made, OnDevice):
+            return contextlib.nullcontext
+        return made.lane(devices[max(worker, 0) % len(devices)] if devices else None, own)
+
+    def _prepare(self, name: str, placed: Placed, spans: Spans) -> None:
+        component, worker = placed.component, placed.worker
         before = resident_mib()
         with self._recorder.span("load", name, "", worker):
             component.load()
@@ -112,21 +129,19 @@ class Builder:
         with self._recorder.span("warm_up", name, "", worker):
             component.warm_up(self._warm_up_job(name, worker))
         spans.phase = "sample"
-        self._sample(name, worker, made)
+        self._sample(name, placed)
         spans.phase = "stage"
-        self._report_attestation(name, worker, component)
+        self._report_attestation(name, placed)
         self._events("memory", component=name, worker=worker, rss_before_mib=before, rss_after_mib=after)
-        self.built.append((name, worker, component))
-        return component
 
-    def _sample(self, name: str, worker: int, component: Component) -> None:
+    def _sample(self, name: str, placed: Placed) -> None:
         """One of the workers is enough: that all give the same is another question (harness/reference.py)."""
-        frames = self._point.quality.get("frames", 0)
+        frames, worker = self._point.quality.get("frames", 0), placed.worker
         if not frames or name not in self._point.quality["optimised"] or worker not in (0, SHARED):
             return
         with self._recorder.span("sample", name, "", worker):
             path = self._folder / "sample" / f"{name}.npz"
-            importlib.import_module(_SAMPLER).take(name, component, self._jobs[0], frames, path)
+            importlib.import_module(_SAMPLER).take(name, placed.component, self._jobs[0], frames, path)
 
     def _warm_up_job(self, name: str, worker: int) -> Job:
         """The first job with an output of its own: workers warm up at the same time."""
@@ -145,15 +160,16 @@ class Builder:
 
     def report_end(self) -> None:
         """Peaks, and once more what runs: a component that was loaded later may have changed it for all."""
-        for name, worker, component in self.built:
-            self._report_attestation(name, worker, component)
-            self._events("memory", component=name, worker=worker, **component.memory())
+        for name, placed in self.built:
+            with placed.lane():
+                self._report_attestation(name, placed)
+                self._events("memory", component=name, worker=placed.worker, **placed.component.memory())
 
-    def _report_attestation(self, name: str, worker: int, component: Component) -> None:
+    def _report_attestation(self, name: str, placed: Placed) -> None:
         """In a span of its own: hashing a checkpoint may take as long as loading it."""
-        with self._recorder.span("attest", name, "", worker):
-            attestation = dict(component.attest())
-        self._events("attest", component=name, worker=worker, attestation=attestation)
+        with self._recorder.span("attest", name, "", placed.worker):
+            attestation = dict(placed.component.attest())
+        self._events("attest", component=name, worker=placed.worker, attestation=attestation)
 
 
 def resident_mib() -> float:
@@ -213,9 +229,10 @@ def prepare_process(folder: Path) -> None:
     witness.prepare()
 
 
-def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> None:
-    """Run the point's executor, or one worker of it, to the end."""
+def run(folder: Path, given: Mapping[str, int]) -> None:
+    """Run the point's executor to the end, or one worker of it, which is given its number."""
     prepare_process(folder)
+    worker = given.get("worker")
     point = Point.load(folder / "point.json")
     events = Events(folder)
     jobs = jobs_of(point, folder)
@@ -226,16 +243,14 @@ def run(folder: Path, worker: int | None, descriptors: Mapping[str, int]) -> Non
     def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
         events("job", job=job.index, worker=worker, **video)
 
-    options = {
-        **point.executor,
-        **descriptors,
-        "timing": point.timing,
-        "folder": str(folder),
-        "worker": worker,
-    }
+    def unfinished(job: int, due_ns: int, left_ns: int) -> None:
+        events("unfinished", job=job, due_ns=due_ns, left_ns=left_ns)
+
+    options = {**point.executor, **given, "timing": point.timing, "folder": str(folder)}
+    requests = Requests(jobs, point.traffic, recorder, unfinished)
     try:
         executor = importlib.import_module(f"harness.executors.{point.executor['name']}")
-        (executor.run if worker is None else executor.work)(build, jobs, recorder, options, finished)
+        (executor.run if worker is None else executor.work)(build, requests, recorder, options, finished)
         build.report_end()
     except NotApplicable as reason:
         events("not_applicable", reason=str(reason), worker=worker)
@@ -268,11 +283,7 @@ def _leave(code: int) -> None:
 def main(arguments: list[str]) -> None:
     folder = Path(arguments[0])
     (folder / "output").mkdir(exist_ok=True)
-    if len(arguments) == 1:
-        run(folder, None, {})
-    else:
-        worker, ready, todo = (int(argument) for argument in arguments[1:])
-        run(folder, worker, {"ready": ready, "todo": todo})
+    run(folder, json.loads(arguments[1]) if len(arguments) > 1 else {})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from harness.recorder import RAISED
 from harness.result import Outcome, Span
 
 # Phases without a limit of their own.
-LIMIT_OF = {"await": "stage", "attest": "load"}
+LIMIT_OF = {"await": "stage", "attest": "load", "arrival": "total"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Breach:
 def find_breach(
     now_ns: int,
     open_spans: Sequence[Span],
-    first_frames: Collection[tuple[int, int]],
+    first_frames: Collection[int],
     started_ns: int,
     last_sign_ns: int,
     limits: Mapping[str, Any],
@@ -39,7 +39,7 @@ def find_breach(
 ) -> Breach | None:
     """The most overdue limit, or None. Times in ns of CLOCK_MONOTONIC, limits in seconds.
 
-    first_frames  (worker, job) whose first frame has been seen
+    first_frames  jobs whose first frame has been seen
     last_sign_ns  when the last span began or ended; 0 before the first
     moved_ns      when a stage of (component, worker, job) last began or ended: an `await` that is open while
                   the component's own threads get on is late only once these stand still, too
@@ -49,7 +49,7 @@ def find_breach(
     found += [
         _breach(Outcome.TIMEOUT, "first_output", now_ns - span.start_ns, limits["first_output"], span)
         for span in running
-        if span.phase == "job" and (span.worker, span.job) not in first_frames
+        if span.phase == "job" and span.job not in first_frames
     ]
     found.append(_breach(Outcome.TIMEOUT, "total", now_ns - started_ns, limits["total"], _innermost(running)))
     if not last_sign_ns:

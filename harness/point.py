@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 COMPONENTS = ("tts", "avatar", "asr")
+# Settings of executors that came later: at these values a point keeps the id that it had without them.
+_USUAL = {
+    "order": None, "lazy": False, "devices": None, "mps": False, "share": "locked", "shared": ["tts", "asr"]
+}  # fmt: skip
+# Keys of `traffic` that say what is promised and how it is counted: they change nothing that is measured.
+_PROMISED = ("slo_latency_s", "slo_ttff_s", "slo_rtf", "ramp_jobs")
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Point:
     timing             "events" (device events, resolved after the job) or "sync" (synchronise after each
                        stage)
     limits             seconds per phase; how long to wait is no part of what is measured, so not of the id
+    traffic            when requests arrive, and what they are promised; {} and kind "closed": a worker takes
+                       the next as soon as it is free
     quality            frames of the sample, thresholds, and `optimised`: component -> key -> value of the
                        reference. How a result is judged is no part of the id either
     """
@@ -36,12 +44,19 @@ class Point:
     timing: str = "events"
     limits: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
+    traffic: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """12 hex digits over all that decides the numbers; equal configurations have equal ids."""
         identity = without_places(asdict(self))
         del identity["limits"], identity["quality"]
+        identity["traffic"] = {key: value for key, value in self.traffic.items() if key not in _PROMISED}
+        if not is_open(self.traffic) and not self.traffic.get("until_s"):
+            del identity["traffic"]
+        identity["executor"] = {
+            key: value for key, value in self.executor.items() if not _is_usual(self.executor, key)
+        }
         text = json.dumps(identity, sort_keys=True, ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -54,7 +69,7 @@ class Point:
         return int(self.workload["jobs"])
 
     def components(self) -> dict[str, dict[str, Any]]:
-        """The components that are configured, in load order."""
+        """The components that are configured."""
         found = {name: getattr(self, name) for name in COMPONENTS}
         return {name: config for name, config in found.items() if config.get("_target_")}
 
@@ -64,6 +79,18 @@ class Point:
     @classmethod
     def load(cls, path: Path) -> Point:
         return cls(**json.loads(path.read_text()))
+
+
+def _is_usual(executor: Mapping[str, Any], key: str) -> bool:
+    """Whether a setting that is younger than stored results has the value that was theirs."""
+    if key == "loading":
+        return bool(executor[key] == ("parallel" if executor["name"] == "processes" else "serial"))
+    return key in _USUAL and bool(executor[key] == _USUAL[key])
+
+
+def is_open(traffic: Mapping[str, Any]) -> bool:
+    """Whether requests arrive by a clock, and not when a worker is free."""
+    return bool(traffic.get("kind", "closed") != "closed")
 
 
 def without_places(point: Mapping[str, Any]) -> dict[str, Any]:

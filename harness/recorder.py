@@ -64,15 +64,24 @@ class Recorder:
                 self._names[key] = index
             return self._names[key]
 
-    def begin(self, phase: str, name: int, worker: int = -1, job: int = -1) -> int:
-        """Open a span and return its slot, which end wants."""
+    def begin(self, phase: str, name: int, worker: int = -1, job: int = -1, start_ns: int = 0) -> int:
+        """Open a span and return its slot, which end wants. start_ns: when it began, if not now."""
         slot = next(self._slots)
         segment = slot >> _SEGMENT_BITS
         if segment >= len(self._maps):
             self._grow(segment)
         at = _SLOTS_AT + (slot & _SEGMENT_SLOTS - 1) * _SLOT.size
         _SLOT.pack_into(
-            self._maps[segment], at, 0, 0, 0, job, name, worker, _PHASE_ID[phase], time.monotonic_ns()
+            self._maps[segment],
+            at,
+            0,
+            0,
+            0,
+            job,
+            name,
+            worker,
+            _PHASE_ID[phase],
+            start_ns or time.monotonic_ns(),
         )
         return slot
 
@@ -85,9 +94,9 @@ class Recorder:
         at = _SLOTS_AT + (slot & _SEGMENT_SLOTS - 1) * _SLOT.size
         _GPU.pack_into(self._maps[slot >> _SEGMENT_BITS], at + _GPU_AT, gpu_ns)
 
-    def mark(self, what: str, worker: int = -1, job: int = -1, count: int = 0) -> None:
-        """Record a moment: submit, or a piece that is there (audio with its samples, frame)."""
-        self.end(self.begin("mark", self.name("", what), worker, job), count)
+    def mark(self, what: str, worker: int = -1, job: int = -1, count: int = 0, at_ns: int = 0) -> None:
+        """Record a moment, now or at_ns: submit, due, or a piece that is there (audio with its samples)."""
+        self.end(self.begin("mark", self.name("", what), worker, job, at_ns), count)
 
     def raised(self, slot: int) -> None:
         """Leave the span open for ever, marked as the place where an exception passed."""
@@ -132,7 +141,7 @@ class _Segment:
         self.unfinished: dict[int, Span | None] = {}
         self.finished: dict[int, Span] = {}
         self.last_sign_ns = 0
-        self.first_frames: set[tuple[int, int]] = set()
+        self.first_frames: set[int] = set()
         self.moved_ns: dict[tuple[str, int, int], int] = {}
         self._cursor = 0
 
@@ -170,7 +179,7 @@ class _Segment:
             whose = (component, worker, job)
             self.moved_ns[whose] = max(self.moved_ns.get(whose, 0), start, end)
         if span.phase == "mark" and stage == "frame":
-            self.first_frames.add((worker, job))
+            self.first_frames.add(job)
         if end:
             self.unfinished.pop(slot, None)
             self.finished[slot] = span
@@ -212,8 +221,8 @@ class Reader:
         return max((segment.last_sign_ns for segment in self._segments.values()), default=0)
 
     @property
-    def first_frames(self) -> set[tuple[int, int]]:
-        """(worker, job) whose first frame is there."""
+    def first_frames(self) -> set[int]:
+        """The jobs whose first frame is there."""
         return set().union(*(segment.first_frames for segment in self._segments.values()))
 
     @property

@@ -14,7 +14,7 @@ import av
 
 from harness import store
 from harness.difference import difference
-from harness.point import flatten, without_places
+from harness.point import flatten, is_open, without_places
 from harness.result import JobResult, Outcome, PointResult
 
 # A reference of other code, libraries or hardware is no judge of this one.
@@ -26,20 +26,23 @@ _ALONE = "is the reference"
 
 
 def same_output(point: Mapping[str, Any]) -> str:
-    """What decides an output, as text: all but executor, limits, quality, fault and the number of jobs.
+    """What decides an output, as text: all but executor, traffic, limits, quality, fault and how many jobs.
 
     Threads per worker stand in the components' keys, so they count.
     """
-    apart = ("executor", "limits", "quality", "fault")
+    apart = ("executor", "traffic", "limits", "quality", "fault")
     rest = {key: value for key, value in without_places(point).items() if key not in apart}
     workload = {key: value for key, value in rest["workload"].items() if key != "jobs"}
     return json.dumps({**rest, "workload": workload}, sort_keys=True)
 
 
 def is_reference(point: Mapping[str, Any]) -> bool:
-    """Whether others are compared with this point: sequential, one worker, nothing broken on purpose."""
-    executor, fault = point["executor"], point.get("fault", {})
+    """Whether others are compared with this point: sequential, one worker, so many jobs one after the other,
+    nothing broken on purpose.
+    """
+    executor, fault, traffic = point["executor"], point.get("fault", {}), point.get("traffic", {})
     alone = executor["name"] == "sequential" and executor.get("workers", 1) == 1
+    alone = alone and not is_open(traffic) and not traffic.get("until_s")
     return bool(alone and fault.get("kind", "none") == "none")
 
 
@@ -64,7 +67,7 @@ def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
     folder  of this measurement;  run  of all of them. The files of both must still be there.
     """
     result = _uncompared(unjudged(result))
-    if result.outcome is not Outcome.OK or not any(job.output for job in result.jobs):
+    if result.outcome is not Outcome.OK or not any(job.sha256 for job in result.jobs):
         return result
     began = time.monotonic()
     found, why_not = _find(result, run)
@@ -72,7 +75,8 @@ def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
         return replace(result, compared=why_not)
     base, theirs = store.folder(run, found.id, found.repeat), {job.job: job for job in found.jobs}
     exact = not _on_gpu(result)
-    jobs = tuple(_judged(job, theirs.get(job.job), folder, base, exact) for job in result.jobs)
+    round_of = len(found.jobs)  # a longer run asks for the same jobs over and over
+    jobs = tuple(_judged(job, theirs.get(job.job % round_of), folder, base, exact) for job in result.jobs)
     overhead = result.overhead | {"compare_s": time.monotonic() - began}
     return _summed_up(replace(result, jobs=jobs, overhead=overhead, reference=mark(found)), found)
 
@@ -195,8 +199,12 @@ def _judged(job: JobResult, other: JobResult | None, folder: Path, base: Path, e
 
     exact  whether each difference counts
     """
-    if other is None or not (job.output and other.output):
+    if other is None or not (job.sha256 and other.sha256):
         return job
+    if not (job.output and other.output):
+        equal = job.sha256 == other.sha256
+        problem = "" if equal else "it made something else of it, by its own digest"
+        return replace(job, checks={**job.checks, "equal": equal}, valid=equal, problem=problem)
     if job.sha256 == other.sha256 or job.checks.get("content", "") == other.checks.get("content"):
         return replace(job, checks={**job.checks, "equal": True})
     try:

@@ -8,10 +8,11 @@ from typing import Any
 
 # Every interval that the recorder knows. `mark` is a moment (start = end), its name stands in `stage`;
 # `await` is a stage that only waits: for a clock, or for what its component does, and times, in threads of
-# its own; `attest` is a component reading back what it runs; `sample` a short input run to see its quality.
+# its own; `attest` is a component reading back what it runs; `sample` a short input run to see its quality;
+# `arrival` a worker that has nothing to do until the next request of an open loop.
 PHASES = (
     "import", "load", "build", "warm_up", "sample",
-    "job", "stage", "wait", "mark", "shutdown", "await", "attest",
+    "job", "stage", "wait", "mark", "shutdown", "await", "attest", "arrival",
 )  # fmt: skip
 
 
@@ -80,8 +81,10 @@ class JobResult:
     """One finished job. Times are seconds since the first job was submitted.
 
     start_s to end_s is what a request waits: TTS, avatar, encoding, mux, and waiting for shared components.
-    first_audio_s and first_frame_s count from start_s. sha256 is over the file's bytes. checks holds what was
-    measured of the output: see runs/README.md; {} where no file was written.
+    In an open loop it waits since due_s, when it was to arrive whether or not anybody was free; None in a
+    closed one. first_audio_s and first_frame_s count from start_s. sha256 is over the file's bytes, or is the
+    digest of what a component without files says it made. checks holds what was measured of the output: see
+    runs/README.md; {} where no file was written.
     """
 
     job: int
@@ -97,6 +100,20 @@ class JobResult:
     valid: bool
     problem: str = ""
     checks: dict[str, Any] = field(default_factory=dict)
+    due_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A request that arrived and has no result: never begun, or begun and ended with the point.
+
+    due_s and left_s are seconds since the first job was submitted: it has waited at least their difference,
+    which is all that is known of its latency (right-censored).
+    """
+
+    job: int
+    due_s: float
+    left_s: float
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,7 @@ class PointResult:
     reason: str = ""
     wall_s: float | None = None
     jobs: tuple[JobResult, ...] = ()
+    unfinished: tuple[Unfinished, ...] = ()
     attestation: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)

@@ -21,9 +21,9 @@ from harness.point import Point, flatten
 
 JOBS_PER_WORKER = 4
 
-GROUPS = ("tts", "avatar", "asr", "executor", "workload", "limits")
+GROUPS = ("tts", "avatar", "asr", "executor", "workload", "traffic", "limits")
 _RULES = frozenset(("rules", "impossible", "check", "optimised"))
-_NOT_MEASURED = _RULES | {"stage_names", "fault_stages", "shared"}
+_NOT_MEASURED = _RULES | {"stage_names", "fault_stages"}
 
 
 class SettingError(ValueError):
@@ -97,7 +97,7 @@ def read(config: DictConfig) -> Planned:
         data["force"],
         data["price_usd_per_h"],
         next(itertools.chain(_impossible(data), cannot), ""),
-        data["executor"].get("shared", ()),
+        data["executor"].get("shared", ()) if data["executor"].get("share", "own") != "own" else (),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.result import JobResult, Measurement, Outcome, PointResult, Sample, Span
+from harness.result import JobResult, Measurement, Outcome, PointResult, Sample, Span, Unfinished
 
 if TYPE_CHECKING:
     import pyarrow
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 # 1  2026-11: point.json, result.json, spans.parquet, samples.parquet
 # 2  2026-11: checks of each job's output, `compared` of the point, `ran` in the attestation; 1 lacks them
 # 3  2026-11: `quality` of the result and of its point, phases `build` and `sample`; 2 lacks them
-SCHEMA = 3
-_READABLE = (1, 2, 3)
+# 4  2026-11: `traffic` of the point, `due_s` of jobs, `unfinished`, phase `arrival`; 3 lacks them
+SCHEMA = 4
+_READABLE = (1, 2, 3, 4)
 
 
 class UnreadableResult(ValueError):
@@ -80,6 +81,7 @@ def load_result(path: Path) -> PointResult:
             )
         data["outcome"] = Outcome(data["outcome"])
         data["jobs"] = tuple(JobResult(**job) for job in data["jobs"])
+        data["unfinished"] = tuple(Unfinished(**job) for job in data.get("unfinished", ()))
         return PointResult(**data)
     except UnreadableResult:
         raise

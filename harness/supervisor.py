@@ -111,6 +111,7 @@ def measure(
         started_ns=watched.started_ns,
         duration_s=(watched.ended_ns - watched.started_ns) / 1e9,
         jobs=jobs,
+        unfinished=assemble.unfinished(spans, events, watched.ended_ns),
         attestation=assemble.by_worker(events, "attest"),
         memory=assemble.by_worker(events, "memory"),
         environment=described,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from engines.backends.cache import Cache
 from engines.contract import DeviceTimer, Job, Piece, Stage
-from engines.cuda import CudaTimer, built, peaks_mib
+from engines.cuda import CudaTimer, built, lane, peaks_mib
 from engines.ditto import facts, features, stored_crop
 from engines.ditto.clip import Clip, Source
 from engines.ditto.encoders import Encoder, choose
@@ -59,6 +60,9 @@ class Ditto:
         if self._models is None:
             raise RuntimeError("load() was not called")
         return self._models
+
+    def lane(self, device: int | None, own_queue: bool) -> Callable[[], AbstractContextManager[object]]:
+        return lane(self.settings.device, device, own_queue)
 
     def load(self) -> None:
         cv2.setNumThreads(self.settings.cpu_threads)

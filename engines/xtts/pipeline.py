@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from transformers import LogitsProcessorList
 from engines.backends.cache import Cache
 from engines.backends.prepared import Prepare
 from engines.contract import DeviceTimer, Job, NotApplicable, Piece, Stage
-from engines.cuda import CudaTimer, built, peaks_mib
+from engines.cuda import CudaTimer, built, lane, peaks_mib
 from engines.xtts import facts
 from engines.xtts.checkpoint import checkpoint_network
 from engines.xtts.plans import Plan, plans
@@ -73,6 +74,9 @@ class Xtts:
         self.speakers_computed = 0
         self.ran_modes: set[str] = set()
         self.ran_vocoders: set[str] = set()
+
+    def lane(self, device: int | None, own_queue: bool) -> Callable[[], AbstractContextManager[object]]:
+        return lane(self.settings.device, device, own_queue)
 
     def load(self) -> None:
         s = self.settings

@@ -1,7 +1,7 @@
 """Processes: each worker is a fresh interpreter (spawn, never fork) with everything of its own.
 
-Jobs are handed out as numbers of four bytes through one pipe: a read takes one whole number, so each job
-goes to whoever is free, no lock can be left behind by a worker that dies, and the pipe's end tells the
+A worker says by one byte that it is free, and then a request is written to one pipe for whoever reads first:
+a read takes one whole record, no lock can be left behind by a worker that dies, and the pipe's end tells the
 workers to stop.
 """
 
@@ -10,79 +10,78 @@ from __future__ import annotations
 import os
 import select
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engines.contract import Job
-from harness.executors.job import Build, Finished, JobRun, WorkerDied
+from harness.executors.arrivals import Coming, Requests
+from harness.executors.job import Build, Finished, JobRun
+from harness.executors.parts import Loaded
+from harness.executors.spawn import Process, raise_for_the_dead, spawn
 from harness.recorder import Recorder
 
-_NUMBER = struct.Struct("<i")
+_COMING = struct.Struct("<iq")
 _LOOK_EVERY_S = 0.02
 
 
 def run(
-    build: Build, jobs: Sequence[Job], recorder: Recorder, options: Mapping[str, Any], finished: Finished
+    build: Build, requests: Requests, recorder: Recorder, options: Mapping[str, Any], finished: Finished
 ) -> None:
     """Raises WorkerDied as soon as one ends early; the supervisor ends the others with this process."""
-    ready, ready_in = os.pipe()
+    free, free_in = os.pipe()
     todo, todo_in = os.pipe()
-    command = [sys.executable, "-m", "harness.child", options["folder"]]
-    workers = [
-        subprocess.Popen([*command, str(number), str(ready_in), str(todo)], pass_fds=(ready_in, todo))
-        for number in range(options["workers"])
-    ]
-    os.close(ready_in)
+    workers: list[Process] = []
+    num_free = 0
+    for number in range(options["workers"]):
+        workers.append(spawn(options["folder"], number, {"free": free_in, "todo": todo}))
+        while options.get("loading") == "serial" and num_free < len(workers):
+            num_free += _more_free(workers, free, _LOOK_EVERY_S)
+    os.close(free_in)
     os.close(todo)
-    _wait_until_loaded(workers, ready)
-    recorder.mark("submit")
-    for job in jobs:
-        os.write(todo_in, _NUMBER.pack(job.index))
+    while num_free < len(workers):
+        num_free += _more_free(workers, free, _LOOK_EVERY_S)
+    requests.start()
+    _hand_out(requests, workers, free, todo_in)
     os.close(todo_in)
-    _wait_until_ended(workers)
+    while any(worker.poll() is None for worker in workers):
+        raise_for_the_dead(workers, is_done=True)
+        time.sleep(_LOOK_EVERY_S)
+    raise_for_the_dead(workers, is_done=True)
 
 
 def work(
-    build: Build, jobs: Sequence[Job], recorder: Recorder, options: Mapping[str, Any], finished: Finished
+    build: Build, requests: Requests, recorder: Recorder, options: Mapping[str, Any], finished: Finished
 ) -> None:
-    """What a worker process runs: load everything, say so, take jobs until there are no more."""
+    """What a worker process runs: load everything, say so, take requests until there are no more."""
     worker = options["worker"]
-    components = {name: build(name, worker) for name in build.names}
-    os.write(options["ready"], b".")
-    while number := os.read(options["todo"], _NUMBER.size):
-        job = jobs[_NUMBER.unpack(number)[0]]
-        video = JobRun(recorder, job, worker, options["timing"]).run(components["tts"], components["avatar"])
-        finished(job, worker, video)
+    parts = Loaded(build, options, [worker])
+    parts.load()
+    os.write(options["free"], b".")
+    while record := os.read(options["todo"], _COMING.size):
+        request = requests.request(Coming(*_COMING.unpack(record)))
+        video = JobRun(recorder, request, worker, options["timing"]).run(parts)
+        finished(request.job, worker, video)
+        os.write(options["free"], b".")
 
 
-def _wait_until_loaded(workers: Sequence[subprocess.Popen[bytes]], ready: int) -> None:
-    num_ready = 0
-    while num_ready < len(workers):
-        readable, _, _ = select.select([ready], [], [], _LOOK_EVERY_S)
-        num_ready += len(os.read(ready, 64)) if readable else 0
-        if num_ready < len(workers):
-            _raise_for_the_ended(workers)
-    os.close(ready)
+def _hand_out(requests: Requests, workers: Sequence[Process], free: int, todo: int) -> None:
+    """Each request when it has come and somebody is free, until all have been answered."""
+    num_free, coming = len(workers), requests.next()
+    while coming or num_free < len(workers):
+        left_s = (coming.due_ns - time.monotonic_ns()) / 1e9 if coming else _LOOK_EVERY_S
+        if coming and num_free and left_s <= 0:
+            if requests.admit(coming):
+                os.write(todo, _COMING.pack(*coming))
+                num_free -= 1
+            coming = requests.next()
+        else:
+            num_free += _more_free(workers, free, min(left_s, _LOOK_EVERY_S) if num_free else _LOOK_EVERY_S)
 
 
-def _wait_until_ended(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    while any(worker.poll() is None for worker in workers):
-        _raise_for_the_dead(workers)
-        time.sleep(_LOOK_EVERY_S)
-    _raise_for_the_dead(workers)
-
-
-def _raise_for_the_dead(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    for number, worker in enumerate(workers):
-        if worker.poll():
-            raise WorkerDied(number, worker.returncode)
-
-
-def _raise_for_the_ended(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Before the jobs are given out a worker has no reason to end, not even with exit code 0."""
-    for number, worker in enumerate(workers):
-        if worker.poll() is not None:
-            raise WorkerDied(number, worker.returncode)
+def _more_free(workers: Sequence[Process], free: int, seconds: float) -> int:
+    """How many have become free; waits for so long at most, and looks whether all are alive."""
+    readable, _, _ = select.select([free], [], [], max(0.0, seconds))
+    count = len(os.read(free, 64)) if readable else 0
+    if not count:
+        raise_for_the_dead(workers, is_done=False)
+    return count

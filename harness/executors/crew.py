@@ -1,0 +1,105 @@
+"""Threads that work together, and bounded channels between them which never keep them from stopping."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+_LOOK_EVERY_S = 0.05
+
+Item = TypeVar("Item")
+
+
+class Stopped(Exception):
+    """Another thread of the crew has failed: what this one waited for will not come."""
+
+
+class Crew:
+    """Threads of one executor. The first exception of any of them stops the others where they wait."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._size = 0
+
+    def start(self, name: str, work: Callable[[], object]) -> None:
+        self._size += 1
+        # Daemons: a stuck one must not keep the process from ending once another has failed.
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+
+    def wait(self) -> None:
+        """Until all have ended. Raises the first exception at once, without waiting for the others."""
+        for _ in range(self._size):
+            error = self._ended.get()
+            if error is not None:
+                raise error
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
+            self._ended.put(error)
+            self.stop.set()
+        else:
+            self._ended.put(None)
+
+
+class Channel(Generic[Item]):
+    """A bounded queue of a crew. What waits for it raises Stopped once the crew is stopped.
+
+    depth  how many items may lie in it
+    """
+
+    def __init__(self, depth: int, stop: threading.Event) -> None:
+        self._items: deque[tuple[int, Item]] = deque()
+        self.depth = depth
+        self._stop = stop
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def offer(self, item: Item) -> bool:
+        """Put it in if there is room now."""
+        with self._changed:
+            if len(self._items) >= self.depth:
+                return False
+            self._items.append((time.monotonic_ns(), item))
+            self._changed.notify()
+            return True
+
+    def put(self, item: Item) -> None:
+        with self._changed:
+            self._until(lambda: len(self._items) < self.depth)
+            self._items.append((time.monotonic_ns(), item))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing more will be put; those who get take what is left."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def get(self) -> tuple[int, Item] | None:
+        """When the next item was put, CLOCK_MONOTONIC ns, and the item; None at the end."""
+        with self._changed:
+            self._until(lambda: bool(self._items) or self._is_closed)
+            if not self._items:
+                return None
+            found = self._items.popleft()
+            self._changed.notify_all()
+            return found
+
+    def __iter__(self) -> Iterator[Item]:
+        while (found := self.get()) is not None:
+            yield found[1]
+
+    def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            if self._stop.is_set():
+                raise Stopped
+            self._changed.wait(_LOOK_EVERY_S)  # a stop wakes nobody up: nothing to forget when one is made
+        if self._stop.is_set():
+            raise Stopped
