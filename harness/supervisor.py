@@ -97,8 +97,7 @@ def measure(
     spans = watched.reader.spans()
     events = assemble.read_events(folder / "events.jsonl")
     watched.evidence |= assemble.evidence(point, events)
-    open_spans = [span for span in spans if not span.end_ns]
-    exit_code = None if breach else watched.process.returncode
+    exit_code, open_spans = None if breach else watched.process.returncode, [s for s in spans if not s.end_ns]
     found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
     checked_from_s = time.monotonic()
     jobs = assemble.jobs(spans, events, folder, point, datetime.fromisoformat(started_at).timestamp())

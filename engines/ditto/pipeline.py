@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Ditto:
 
     def __init__(self, **keys: Any) -> None:
         self.settings = Settings(**keys)
+        self.lane = partial(lane, self.settings.device)
         self._timer: DeviceTimer | None = CudaTimer() if self.settings.device == "cuda" else None
         self._models: Models | None = None
         self._finder: Finder | None = None
@@ -60,9 +61,6 @@ class Ditto:
         if self._models is None:
             raise RuntimeError("load() was not called")
         return self._models
-
-    def lane(self, device: int | None, own_queue: bool) -> Callable[[], AbstractContextManager[object]]:
-        return lane(self.settings.device, device, own_queue)
 
     def load(self) -> None:
         cv2.setNumThreads(self.settings.cpu_threads)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,14 +68,12 @@ class Xtts:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
+        self.lane = partial(lane, self.settings.device)
         self._timer: DeviceTimer | None = None
         self.speakers: dict[tuple[object, ...], tuple[torch.Tensor, torch.Tensor]] = {}
         self.speakers_computed = 0
         self.ran_modes: set[str] = set()
         self.ran_vocoders: set[str] = set()
-
-    def lane(self, device: int | None, own_queue: bool) -> Callable[[], AbstractContextManager[object]]:
-        return lane(self.settings.device, device, own_queue)
 
     def load(self) -> None:
         s = self.settings
@@ -191,9 +188,8 @@ class Xtts:
         """GPT latents -> audio; N tokens give floor(4 N * 24000 / 22050) * 256 samples."""
         latents, speaker = piece.data
         self.ran_modes.add("full")
-        wave = self.vocoder.whole(latents, speaker).cpu().numpy()
-        rate = self.network.config.audio.output_sample_rate
-        return Piece("audio", wave.astype(np.float32, copy=False), count=len(wave), rate=rate)
+        wave = self.vocoder.whole(latents, speaker).cpu().numpy().astype(np.float32, copy=False)
+        return Piece("audio", wave, len(wave), self.network.config.audio.output_sample_rate)
 
     def _vocode_since(self, latents: torch.Tensor, speaker: torch.Tensor, sample: int) -> torch.Tensor:
         """The sound from a sample on, out of all that it depends on or out of all latents."""
@@ -287,8 +283,8 @@ class Xtts:
             "parameters": self.parameters,
             "versions": facts.versions(),
             "cpu_threads": torch.get_num_threads(),
-            # of the vocoder: a second pass over all tokens gives them, or the decoding of each
             "options": {
+                # of the vocoder: a second pass over all tokens gives them, or the decoding of each
                 "latents": self._latents_from() if self.is_built else None,
                 "tf32_by_default": torch.backends.cudnn.allow_tf32,
             },

@@ -63,7 +63,7 @@ def upstream_problem(folder: Path, portrait: Path, size: tuple[int, int], **avat
     path = write(folder / "job0.mp4", pictures, voice(0.8))
     events = [
         {"event": "attest", "worker": 0, "component": "avatar", "attestation": {"ran": ran}},
-        {"event": "job", "job": 0, "path": str(path), "audio_s": 0.8, "frames": 20},
+        {"event": "job", "job": 0, "worker": 0, "path": str(path), "audio_s": 0.8, "frames": 20},
     ]
     spans = [
         Span(1, "mark", "", "submit", 0, -1, 0, 1, 1),

@@ -23,7 +23,7 @@ def span(phase: str, start_s: float, component: str = "", stage: str = "", count
 def breach(now_s: float, *spans: Span, **more: Any) -> Breach | None:
     """At now_s, of a point started at 0 whose last sign was at 100 s."""
     given = {
-        "first_frames": {(0, 3)},
+        "first_frames": {3},
         "started_ns": 0,
         "last_sign_ns": 100 * S,
         "limits": LIMITS,

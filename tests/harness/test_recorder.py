@@ -159,7 +159,7 @@ def test_the_last_sign_of_life_is_the_last_begin_or_end(tmp_path: Path) -> None:
         recorder.mark("frame", 0, 0)
     reader.poll()
     assert reader.last_sign_ns == max(span.end_ns for span in reader.spans())
-    assert reader.first_frames == {(0, 0)}
+    assert reader.first_frames == {0}
 
 
 def test_more_stages_than_the_table_holds_are_refused_in_words(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_result_with_a_key_that_nobody_knows_is_not_read(stored: Path) -> None
 def test_another_schema_is_named(stored: Path) -> None:
     file = stored / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 99}))
-    with pytest.raises(store.UnreadableResult, match="schema 99, this version reads 1, 2 and 3"):
+    with pytest.raises(store.UnreadableResult, match="schema 99, this version reads 1, 2, 3 and 4"):
         store.load_result(stored)
 
 
