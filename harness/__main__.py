@@ -25,7 +25,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness import environment, files, gpu, locks, quality, reference, rules, settings, store, supervisor
+from harness import (
+    environment,
+    files,
+    gpu,
+    locks,
+    marks,
+    quality,
+    reference,
+    rules,
+    settings,
+    store,
+    supervisor,
+)
 from harness.point import Point, flatten
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
@@ -47,16 +59,21 @@ def measure_point(config: DictConfig) -> str:
     point = planned.point
     folder = store.folder(planned.run, point.id, planned.repeat)
     title = f"{_title(point)} repeat {planned.repeat}" if planned.repeat else _title(point)
+    earlier: marks.Tries = ()
     if store.is_stored(planned.run, point.id, planned.repeat) and not planned.force:
-        stored = store.load_result(folder)
-        if _still_holds(stored, planned):
+        stored = marks.stored(folder, planned.comparability)
+        if marks.is_wanting(stored, planned.comparability["again"]):
+            earlier = marks.tries(stored)
+        elif _still_holds(stored, planned):
             return _kept(stored, planned, folder, title)
     progress = _progress()
     progress.begin(HydraConfig.get().job.num, planned.num_points, title)
     try:
         with _former_result_kept_until_saved(folder):
-            measure = _skipped if planned.not_applicable else _measured
-            measurement = measure(planned, folder, progress)
+            if planned.not_applicable:
+                measurement = _skipped(planned, folder)
+            else:
+                measurement = _measured(planned, folder, progress, earlier)
             judged = quality.judged(
                 reference.compared(measurement.result, folder, planned.run), folder, planned.run
             )
@@ -88,8 +105,11 @@ def _still_holds(stored: PointResult, planned: settings.Planned) -> bool:
 
 
 def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: str) -> str:
-    """Say that a stored result is used. The price is no part of the id and follows the command."""
-    kept = replace(stored, price_usd_per_h=planned.price_usd_per_h)
+    """Say that a stored result is used. The price and what is promised of the traffic are no part of the id
+    and follow the command.
+    """
+    point = {**stored.point, "traffic": planned.point.traffic}
+    kept = replace(stored, price_usd_per_h=planned.price_usd_per_h, point=point)
     kept = quality.renewed(kept, planned.point.quality, folder, planned.run)
     if kept != stored:
         store.save_result(kept, folder)
@@ -100,6 +120,8 @@ def _kept(stored: PointResult, planned: settings.Planned, folder: Path, title: s
     since = datetime.fromisoformat(stored.started_at).timestamp() + 1  # it is stored in whole seconds
     if changed := files.changed(planned.point, stored.inputs, since):
         where += f", and {changed} has changed since"
+    if told := marks.words(stored):
+        where += f", {told}"
     log.info("%s  %s %s  stored before%s; force=true measures again", title, stored.id, stored.outcome, where)
     return str(stored.outcome)
 
@@ -122,13 +144,17 @@ def _former_result_kept_until_saved(folder: Path) -> Iterator[None]:
     shutil.rmtree(aside)
 
 
-def _measured(planned: settings.Planned, folder: Path, progress: Progress) -> Measurement:
-    return supervisor.measure(
-        planned.point, folder, _guard(), planned.repeat, planned.price_usd_per_h, progress.update
-    )
+def _measured(
+    planned: settings.Planned, folder: Path, progress: Progress, earlier: marks.Tries
+) -> Measurement:
+    def once() -> Measurement:
+        price = planned.price_usd_per_h
+        return supervisor.measure(planned.point, folder, _guard(), planned.repeat, price, progress.update)
+
+    return marks.measured(once, planned.comparability, earlier)
 
 
-def _skipped(planned: settings.Planned, folder: Path, progress: Progress) -> Measurement:
+def _skipped(planned: settings.Planned, folder: Path) -> Measurement:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     result = PointResult(

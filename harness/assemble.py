@@ -179,7 +179,11 @@ def evidence(point: Point, events: Sequence[Mapping[str, Any]]) -> dict[str, Any
     or changed while it ran. Without what is empty.
     """
     attested = by_worker(events, "attest")
-    unlike = [*attestation.mismatches(point.components(), attested), *attestation.changes(events)]
+    unlike = [
+        *attestation.mismatches(point.components(), attested),
+        *attestation.wrong_cards(point.executor.get("devices"), attested),
+        *attestation.changes(events),
+    ]
     found = {"states": by_worker(events, "state"), "mismatches": unlike}
     return {key: value for key, value in found.items() if value}
 

@@ -65,6 +65,25 @@ def changes(events: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(dict.fromkeys(found))
 
 
+def wrong_cards(devices: Sequence[int] | None, attested: ByWorker) -> list[str]:
+    """Sentences on stages that ran on another GPU than their worker was given; worker k has devices[k mod n],
+    what is shared the first. A stage that does not say which GPU it was on is left out.
+    """
+    found = []
+    for worker, parts in attested.items() if devices else ():
+        number = 0 if worker == "shared" else int(worker.rpartition(" ")[2])
+        asked = f"cuda:{devices[number % len(devices)]}" if devices else ""
+        for name, part in parts.items():
+            for stage, facts in part.get("stages", {}).items():
+                on = {each for each in str(facts.get("device")).split("+") if each.startswith("cuda:")}
+                if on - {asked}:
+                    ran = "+".join(sorted(on))
+                    found.append(
+                        f"executor.devices: {name}.{stage} of {worker} belongs on {asked}, ran on {ran}"
+                    )
+    return found
+
+
 def compared(components: Components, attested: ByWorker, name: str) -> tuple[list[str], list[str]]:
     """(keys of a component that were read back, keys that were asked and are not among them). Where its
     cache lies is no fact of what ran.

@@ -6,7 +6,6 @@ Without a driver every function answers as for a machine with no GPU.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
 from typing import Any
 
 import pynvml
@@ -61,14 +60,20 @@ def readings(index: int) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def process_mib(pids: Collection[int]) -> dict[int, float]:
-    """GPU memory of each of these processes in MiB, summed over GPUs, CUDA context included."""
-    found: dict[int, float] = {}
-    for handle in handles():
-        for process in _read(pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ():
-            if process.pid in pids and process.usedGpuMemory:
-                found[process.pid] = found.get(process.pid, 0.0) + process.usedGpuMemory / MIB
-    return found
+def processes(index: int) -> dict[int, float | None] | None:
+    """Compute processes on one GPU: pid -> MiB there, CUDA context included, None where that is not told.
+
+    None where none are told of. In a container processes may be left out, or have their pids outside of it.
+    """
+    listed = _read(pynvml.nvmlDeviceGetComputeRunningProcesses, handles()[index])
+    return None if listed is None else {one.pid: _scaled(one.usedGpuMemory, 1 / MIB) for one in listed}
+
+
+@functools.cache
+def reserved_mib(index: int) -> float | None:
+    """What the driver keeps of `used_mib` for itself; None where it does not say."""
+    memory = _read(pynvml.nvmlDeviceGetMemoryInfo, handles()[index], pynvml.nvmlMemory_v2)
+    return _scaled(getattr(memory, "reserved", None), 1 / MIB)
 
 
 def used_mib() -> float:

@@ -13,22 +13,18 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
-from harness import judgement, pacing
+from harness import drift, judgement, pacing, service, steady, usage
 from harness.breakdown import (
-    gpu_means,
     job_wait_s,
-    job_window_s,
     jobs_needed,
     median_interval,
     median_of,
     phase_s,
     ratio,
     request_rtfs,
-    series,
     stage_table,
-    torch_peak,
     total_media_s,
 )
 from harness.result import Measurement, Outcome
@@ -181,64 +177,6 @@ def bottleneck(m: Measurement) -> Value:
     return f"{worst['component']}.{worst['stage']}"
 
 
-def peak_vram_mib(m: Measurement) -> Value:
-    """Largest GPU memory of the point's processes together, by NVML, so also what torch does not count."""
-    return max((value for _, value in series(m, "tree", "vram_mib")), default=None)
-
-
-def peak_rss_mib(m: Measurement) -> Value:
-    """Largest resident memory of the point's processes together; pages that processes share count in each."""
-    return max((value for _, value in series(m, "tree", "rss_mib")), default=None)
-
-
-def torch_allocated_mib(m: Measurement) -> Value:
-    """Largest peak of torch's allocated memory that a worker reported; threads of a process share it."""
-    return torch_peak(m, "torch_allocated_mib")
-
-
-def torch_reserved_mib(m: Measurement) -> Value:
-    """Largest peak of torch's reserved memory that a worker reported; threads of a process share it."""
-    return torch_peak(m, "torch_reserved_mib")
-
-
-@_only_ok
-def cpu_s(m: Measurement) -> Value:
-    """Processor time of the point's processes over the whole point, loads included."""
-    total = m.result.overhead.get("child_cpu_s")
-    if total is not None:
-        return total
-    return max((value for _, value in series(m, "tree", "cpu_s")), default=None)
-
-
-@_only_ok
-def cpu_share(m: Measurement) -> Value:
-    """Cores busy during the jobs: growth of the processes' time / length of the job window (1 = one core)."""
-    window = job_window_s(m)
-    inside = [item for item in series(m, "tree", "cpu_s") if window and window[0] <= item[0] <= window[1]]
-    if len(inside) < 2:
-        return None
-    return ratio(inside[-1][1] - inside[0][1], inside[-1][0] - inside[0][0])
-
-
-@_only_ok
-def gpu_util_pct(m: Measurement) -> Value:
-    """Mean share of time with any kernel running, during the jobs; says nothing of how full the GPU was."""
-    means = list(gpu_means(m, "util_pct"))
-    return fmean(means) if means else None
-
-
-@_only_ok
-def power_w(m: Measurement) -> Value:
-    """Mean power draw during the jobs, summed over the GPUs sampled."""
-    means = list(gpu_means(m, "power_w"))
-    return sum(means) if means else None
-
-
-def harness_cpu_share(m: Measurement) -> Value:
-    """Cores that measuring itself used: time of supervisor and sampler / duration_s (1 = one core)."""
-    return ratio(m.result.overhead.get("harness_cpu_s"), m.result.duration_s)
-
-
 @_only_ok
 def usd_per_media_min(m: Measurement) -> Value:
     """60 * price per hour / media_s_per_h: first submit to last finish; start-up and idling excluded."""
@@ -281,19 +219,36 @@ METRICS: tuple[Metric, ...] = (
     _metric(wait_s, "s", "lower"),
     _metric(wait_share, "ratio", "lower"),
     _metric(bottleneck, ""),
-    _metric(peak_vram_mib, "MiB", "lower"),
-    _metric(peak_rss_mib, "MiB", "lower"),
-    _metric(torch_allocated_mib, "MiB", "lower"),
-    _metric(torch_reserved_mib, "MiB", "lower"),
-    _metric(cpu_s, "s", "lower"),
-    _metric(cpu_share, "cores"),
-    _metric(gpu_util_pct, "%"),
-    _metric(power_w, "W", "lower"),
+    _metric(usage.peak_vram_mib, "MiB", "lower"),
+    _metric(usage.peak_rss_mib, "MiB", "lower"),
+    _metric(usage.torch_allocated_mib, "MiB", "lower"),
+    _metric(usage.torch_reserved_mib, "MiB", "lower"),
+    _metric(_only_ok(usage.cpu_s), "s", "lower"),
+    _metric(_only_ok(usage.cpu_share), "cores"),
+    _metric(_only_ok(usage.gpu_util_pct), "%"),
+    _metric(_only_ok(usage.power_w), "W", "lower"),
     _metric(usd_per_media_min, "USD/min", "lower"),
     _metric(usd_per_1000_clips, "USD", "lower"),
     _metric(judgement.valid, ""),
     _metric(judgement.psnr_db, "dB", "higher"),
     _metric(judgement.ssim, "", "higher"),
     _metric(judgement.lsd_db, "dB", "lower"),
-    _metric(harness_cpu_share, "cores", "lower"),
+    _metric(_only_ok(service.latency_s_p50), "s", "lower"),
+    _metric(_only_ok(service.latency_s_p95), "s", "lower"),
+    _metric(_only_ok(service.latency_s_p99), "s", "lower"),
+    _metric(_only_ok(service.queue_s), "s", "lower"),
+    _metric(_only_ok(service.slo_share), "ratio", "higher"),
+    _metric(_only_ok(service.goodput_per_h), "requests/h", "higher"),
+    _metric(_only_ok(service.completed_per_h), "requests/h", "higher"),
+    _metric(_only_ok(service.offered_per_h), "requests/h"),
+    _metric(_only_ok(service.n_unfinished), "requests", "lower"),
+    _metric(_only_ok(steady.ramp_jobs), "jobs"),
+    _metric(_only_ok(steady.is_steady), ""),
+    _metric(_only_ok(steady.steady_media_s_per_h), "s/h", "higher"),
+    _metric(_only_ok(usage.utilisation), "ratio"),
+    _metric(_only_ok(drift.rss_slope_mib_per_h), "MiB/h", "lower"),
+    _metric(_only_ok(drift.vram_slope_mib_per_h), "MiB/h", "lower"),
+    _metric(_only_ok(drift.threads_slope_per_h), "threads/h", "lower"),
+    _metric(_only_ok(drift.drift_pct_per_h), "%/h", "lower"),
+    _metric(usage.harness_cpu_share, "cores", "lower"),
 )

@@ -51,8 +51,8 @@ class Point:
         """12 hex digits over all that decides the numbers; equal configurations have equal ids."""
         identity = without_places(asdict(self))
         del identity["limits"], identity["quality"]
-        identity["traffic"] = {key: value for key, value in self.traffic.items() if key not in _PROMISED}
-        if not is_open(self.traffic) and not self.traffic.get("until_s"):
+        identity["traffic"] = arrivals(self.traffic)
+        if not identity["traffic"]:
             del identity["traffic"]
         identity["executor"] = {
             key: value for key, value in self.executor.items() if not _is_usual(self.executor, key)
@@ -86,6 +86,13 @@ def _is_usual(executor: Mapping[str, Any], key: str) -> bool:
     if key == "loading":
         return bool(executor[key] == ("parallel" if executor["name"] == "processes" else "serial"))
     return key in _USUAL and bool(executor[key] == _USUAL[key])
+
+
+def arrivals(traffic: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the traffic decides the numbers; {} where workers take a fixed number of jobs as they can."""
+    if not is_open(traffic) and not traffic.get("until_s"):
+        return {}
+    return {key: value for key, value in traffic.items() if key not in _PROMISED}
 
 
 def is_open(traffic: Mapping[str, Any]) -> bool:

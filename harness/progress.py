@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from harness import marks
 from harness.result import Outcome, PointResult, Span
 from harness.verdict import place
 
@@ -53,6 +54,8 @@ class Progress:
         words = result.reason or self._numbers(result)
         if result.evidence.get("stacks"):
             words += f"; stacks in {stored_at}/stacks.txt"
+        if told := marks.words(result):
+            words += f"; {told}"
         log.info("%s  %s %s %.1f s  %s", self._title, result.id, result.outcome, result.duration_s, words)
 
     def close(self) -> None:

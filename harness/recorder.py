@@ -26,9 +26,9 @@ _SLOTS_AT = 4096 + _NUM_NAMES * _NAME_BYTES
 _SEGMENT_BITS = 16
 _SEGMENT_SLOTS = 1 << _SEGMENT_BITS
 
-# count, end_ns, gpu_ns, job, name, worker, phase, start_ns. The start is written last: a reader that sees it
-# set sees the rest too.
-_SLOT = struct.Struct("<qqqiHhB7xq")
+# count, end_ns, gpu_ns, job, name, worker, phase, thread, start_ns. The start is written last: a reader that
+# sees it set sees the rest too.
+_SLOT = struct.Struct("<qqqiHhB3xiq")
 _FILE_BYTES = _SLOTS_AT + _SEGMENT_SLOTS * _SLOT.size
 _END = struct.Struct("<qq")
 _GPU = struct.Struct("<q")
@@ -81,6 +81,7 @@ class Recorder:
             name,
             worker,
             _PHASE_ID[phase],
+            threading.get_native_id(),
             start_ns or time.monotonic_ns(),
         )
         return slot
@@ -167,13 +168,13 @@ class _Segment:
 
     def _take(self, slot: int, names: Names) -> bool:
         """Read a slot; True where it has begun."""
-        count, end, gpu, job, name, worker, phase, start = _SLOT.unpack_from(
+        count, end, gpu, job, name, worker, phase, thread, start = _SLOT.unpack_from(
             self._map, _SLOTS_AT + slot * _SLOT.size
         )
         if not start:
             return False
         component, stage = names(self.pid, name)
-        span = Span(self.pid, PHASES[phase], component, stage, worker, job, count, start, end, gpu)
+        span = Span(self.pid, PHASES[phase], component, stage, worker, job, count, start, end, gpu, thread)
         self.last_sign_ns = max(self.last_sign_ns, start, end)
         if span.phase == "stage":
             whose = (component, worker, job)

@@ -75,7 +75,7 @@ def compared(result: PointResult, folder: Path, run: Path) -> PointResult:
         return replace(result, compared=why_not)
     base, theirs = store.folder(run, found.id, found.repeat), {job.job: job for job in found.jobs}
     exact = not _on_gpu(result)
-    round_of = len(found.jobs)  # a longer run asks for the same jobs over and over
+    round_of = result.point["workload"]["jobs"]  # a run without end asks for these over and over
     jobs = tuple(_judged(job, theirs.get(job.job % round_of), folder, base, exact) for job in result.jobs)
     overhead = result.overhead | {"compare_s": time.monotonic() - began}
     return _summed_up(replace(result, jobs=jobs, overhead=overhead, reference=mark(found)), found)

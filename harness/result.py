@@ -34,7 +34,8 @@ class Span:
     """An interval on one process's clock; CLOCK_MONOTONIC, so processes of one machine share it.
 
     end_ns is 0 while open; gpu_ns is the device's own time where it was taken, else 0. worker and job are -1
-    where they do not apply; count is in the stage's unit (tokens, samples, frames).
+    where they do not apply; count is in the stage's unit (tokens, samples, frames). thread is the operating
+    system's number of the one that began it, 0 where it was not recorded.
     """
 
     pid: int
@@ -47,6 +48,7 @@ class Span:
     start_ns: int
     end_ns: int
     gpu_ns: int = 0
+    thread: int = 0
 
     @property
     def seconds(self) -> float:
@@ -65,8 +67,9 @@ class Sample:
     scope and name  "process <pid>": rss_mib, cpu_s (total so far), threads, vram_mib (NVML)
                     "tree" (sum over the point's processes): rss_mib, cpu_s, vram_mib, processes
                     "gpu <index>": used_mib, util_pct, mem_util_pct, power_w, sm_mhz, mem_mhz, temp_c,
-                    throttle (bits)
-                    "host": cpu_pct (all cores = 100), available_mib
+                    throttle (bits), foreign_processes and foreign_mib (not the point's, where that is told)
+                    "host": cpu_pct (all cores = 100), available_mib, memory_stall_s (so far)
+                    "harness": cpu_s (of the measuring process, so far)
     time_s          seconds since the point's processes were started
     """
 
@@ -129,7 +132,7 @@ class PointResult:
     attestation   per worker and component what really ran, as the engine read it back
     environment   machine, GPU, driver, versions, commit
     evidence      of a breach: limit, limit_s, detected_after_s, excerpt, processes, survivors, …; mismatches
-                  where something else ran than was asked
+                  where something else ran than was asked; marks, see harness/comparability.py
     overhead      what measuring cost: harness_cpu_s (supervisor and sampler), child_cpu_s, check_s, compare_s
     compared      how the outputs stand to those of the sequential reference, or why they were not compared
     reference     which one that was: id, repeat, started_at, started_ns; {} where nothing was compared

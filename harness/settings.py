@@ -10,13 +10,13 @@ import importlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from harness import gpu, rules
+from harness import devices, rules
 from harness.point import Point, flatten
 
 JOBS_PER_WORKER = 4
@@ -44,6 +44,7 @@ class Planned:
     price_usd_per_h: float | None
     not_applicable: str = ""
     shared: Sequence[str] = ()  # components that the executor loads once, as worker -1
+    comparability: Mapping[str, Any] = field(default_factory=dict)  # what counts as disturbed
 
     def can_strike(self) -> bool:
         """Whether the fault, if there is one, meets a worker and a job that exist."""
@@ -76,7 +77,8 @@ def read(config: DictConfig) -> Planned:
     _check_rules("", data, data)
     for group in GROUPS:
         _check_rules(f"{group}.", data[group], data[group])
-    _check_device(data)
+    if wrong := devices.complaint(data):
+        raise SettingError(wrong)
     cannot = [reason for group in GROUPS if (reason := _run_check(data[group], data))]
     workload = _checked_workload(data)
     point = Point(
@@ -96,8 +98,9 @@ def read(config: DictConfig) -> Planned:
         data["points"],
         data["force"],
         data["price_usd_per_h"],
-        next(itertools.chain(_impossible(data), cannot), ""),
+        next(itertools.chain(_impossible(data), cannot, devices.missing(data)), ""),
         data["executor"].get("shared", ()) if data["executor"].get("share", "own") != "own" else (),
+        data["comparability"],
     )
 
 
@@ -222,12 +225,6 @@ def _run_check(group: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = "null" if value is None else rules.one_line(str(value))
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _check_device(data: Mapping[str, Any]) -> None:
-    wants = [group for group in ("tts", "avatar", "asr") if data[group].get("device") == "cuda"]
-    if wants and not gpu.handles():
-        raise SettingError(f"{wants[0]}.device=cuda: no NVIDIA GPU and driver found here; use device=cpu")
 
 
 def _checked_workload(data: Mapping[str, Any]) -> dict[str, Any]:

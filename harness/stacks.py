@@ -26,12 +26,13 @@ _EXCERPT_FRAMES = 14
 
 @dataclass(frozen=True)
 class Stack:
-    """One thread's frames, innermost first, each "function (file:line)"."""
+    """One thread's frames, innermost first, each "function (file:line)". number is the operating system's."""
 
     pid: int
     thread: str
     holds_gil: bool
     frames: tuple[str, ...]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def write(dumps: Sequence[Dump], path: Path) -> None:
     path.write_text("\n".join(_section(dump) for dump in dumps) + "\n")
 
 
-def excerpt(dumps: Sequence[Dump], pid: int, worker: int, folder: Path) -> str:
-    """The stacks that matter: of the worker in the process of the stuck span, and of its helpers.
+def excerpt(dumps: Sequence[Dump], pid: int, thread: int, folder: Path) -> str:
+    """The stacks that matter: of the thread of the stuck span in its process, and of its helpers.
 
     pid 0 where no span was open: the first process. Helpers are processes without a recorder
     of their own, as a fork has none: what the stuck thread waits for may be one of them.
@@ -67,16 +68,16 @@ def excerpt(dumps: Sequence[Dump], pid: int, worker: int, folder: Path) -> str:
     helpers = [dump for dump in dumps if not list(folder.glob(f"spans-{dump.pid}-*.bin"))]
     others = [dump for dump in dumps if dump not in helpers]
     ordered = sorted(others, key=lambda dump: dump.pid != pid)[:1] + helpers[:2]
-    return "\n".join(filter(None, (_excerpt_of(dump, worker) for dump in ordered)))
+    return "\n".join(filter(None, (_excerpt_of(dump, thread) for dump in ordered)))
 
 
-def gil_holder(dumps: Sequence[Dump], pid: int) -> str:
-    """The name of the thread of a process that has the GIL, "" if none has."""
-    return next((s.thread for dump in dumps for s in dump.stacks if s.pid == pid and s.holds_gil), "")
+def gil_holder(dumps: Sequence[Dump], pid: int) -> Stack | None:
+    """The stack of the thread of a process that has the GIL, None if none has."""
+    return next((s for dump in dumps for s in dump.stacks if s.pid == pid and s.holds_gil), None)
 
 
-def _excerpt_of(dump: Dump, worker: int) -> str:
-    named = [stack for stack in dump.stacks if stack.thread == f"worker {worker}"]
+def _excerpt_of(dump: Dump, thread: int) -> str:
+    named = [stack for stack in dump.stacks if thread and stack.number == thread]
     main = [stack for stack in dump.stacks if stack.thread == "MainThread"]
     for stack in named or main or dump.stacks[:1]:
         title = f"process {dump.pid}, {stack.thread}" + (", holds the GIL" if stack.holds_gil else "")
@@ -131,7 +132,8 @@ def _ask_faulthandler(pid: int, folder: Path, patience_s: float = 1.0) -> str:
 
 def _stack(pid: int, thread: dict[str, Any]) -> Stack:
     name = str(thread.get("thread_name") or f"thread {thread.get('os_thread_id') or thread.get('thread_id')}")
-    return Stack(pid, name, bool(thread.get("owns_gil")), tuple(_frame(frame) for frame in thread["frames"]))
+    frames = tuple(_frame(frame) for frame in thread["frames"])
+    return Stack(pid, name, bool(thread.get("owns_gil")), frames, int(thread.get("os_thread_id") or 0))
 
 
 def _frame(frame: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # 1  2026-11: point.json, result.json, spans.parquet, samples.parquet
 # 2  2026-11: checks of each job's output, `compared` of the point, `ran` in the attestation; 1 lacks them
 # 3  2026-11: `quality` of the result and of its point, phases `build` and `sample`; 2 lacks them
-# 4  2026-11: `traffic` of the point, `due_s` of jobs, `unfinished`, phase `arrival`; 3 lacks them
+# 4  2026-11: `traffic`, `unfinished`, `due_s` of jobs, `thread` of spans, phase `arrival`; 3 lacks them
 SCHEMA = 4
 _READABLE = (1, 2, 3, 4)
 
@@ -153,7 +153,8 @@ def _read_table(path: Path, row: type[Any]) -> list[Any]:
         return []
     try:
         table = pq.read_table(path)
-        if table.schema != _schema(row):
+        # What an older version did not write yet stands last and has a default.
+        if table.schema != pa.schema(list(_schema(row))[: len(table.schema)]):
             raise ValueError(f"its columns are {', '.join(table.schema.names)}")
         columns = table.to_pydict()
     except (pa.ArrowException, OSError, ValueError) as error:

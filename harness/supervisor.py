@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness import assemble, environment, files, gpu, locks, stacks, tree, verdict, witness
+from harness import assemble, environment, files, gpu, locks, stacks, tree, variables, verdict, witness
 from harness.deadlines import Breach, find_breach
 from harness.point import Point
 from harness.recorder import Reader
@@ -56,7 +56,7 @@ def start_guard() -> str:
         subprocess.Popen(
             [sys.executable, "-S", "-m", "harness.tree", token],
             stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": _python_path()},
+            env={**os.environ, "PYTHONPATH": variables.python_path()},
             start_new_session=True,
         )
     )
@@ -97,7 +97,8 @@ def measure(
     spans = watched.reader.spans()
     events = assemble.read_events(folder / "events.jsonl")
     watched.evidence |= assemble.evidence(point, events)
-    exit_code, open_spans = None if breach else watched.process.returncode, [s for s in spans if not s.end_ns]
+    open_spans = [span for span in spans if not span.end_ns]
+    exit_code = None if breach else watched.process.returncode
     found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
     checked_from_s = time.monotonic()
     jobs = assemble.jobs(spans, events, folder, point, datetime.fromisoformat(started_at).timestamp())
@@ -134,32 +135,11 @@ def _spawn(point: Point, folder: Path, token: str) -> Watched:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(point, token),
+            env=variables.of(point, token),
             start_new_session=True,
         )
     sampler = Sampler(token, process.pid, started_ns)
     return Watched(process, token, started_ns, Reader(folder), sampler, vram_before_mib)
-
-
-def _environment(point: Point, token: str) -> dict[str, str]:
-    """The child's variables: one token for the tree, and as many CPU threads per worker as was asked for."""
-    threads = str(point.executor.get("cpu_threads", 1))
-    pinned = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    return {
-        # With AMX, oneDNN of torch 2.13 computes HuBERT in bf16 wrongly (a relative error of 0.66 on a Xeon,
-        # November 2026), and without it within the rounding. A limit that is given stays.
-        "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_FP16",
-        **os.environ,
-        **dict.fromkeys(pinned, threads),
-        tree.VARIABLE: token,
-        "PYTHONPATH": _python_path(),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def _python_path() -> str:
-    root = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
 
 
 def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> Breach | None:
@@ -208,7 +188,7 @@ def _gather_evidence(watched: Watched, breach: Breach, open_spans: Sequence[Span
         "limit": f"limits.{breach.limit}",
         "limit_s": breach.limit_s,
         "detected_after_s": breach.late_s,
-        "excerpt": stacks.excerpt(dumps, span.pid if span else 0, span.worker if span else -1, folder),
+        "excerpt": stacks.excerpt(dumps, span.pid if span else 0, span.thread if span else 0, folder),
         "stacks": "stacks.txt",
         "processes": [f"{dump.pid}: {dump.state}" for dump in dumps],
         "gpus": [gpu.readings(index) for index in range(len(gpu.handles()))],
@@ -235,11 +215,13 @@ def _blame_gil_holder(breach: Breach, dumps: Sequence[stacks.Dump], open_spans: 
     if late is None:
         return breach
     holder = stacks.gil_holder(dumps, late.pid)
-    inside = [span for span in open_spans if span.pid == late.pid and f"worker {span.worker}" == holder]
+    if holder is None:
+        return breach
+    inside = [span for span in open_spans if (span.pid, span.thread) == (late.pid, holder.number)]
     culprit = max(inside, key=lambda span: span.start_ns, default=None)
     if culprit is None or culprit.start_ns > late.start_ns + breach.limit_s / 2 * 1e9:
         return breach  # a busy thread that came to it only lately is not what the other has waited for
-    return replace(breach, span=culprit, note=f"{holder} holds the GIL, the other threads cannot run")
+    return replace(breach, span=culprit, note=f"{holder.thread} holds the GIL, the other threads cannot run")
 
 
 def _clean_up(watched: Watched, folder: Path) -> list[Sample]:

@@ -96,5 +96,7 @@ def short(estimate: Estimate | None) -> str:
     """A cell: `0.812`, or with repeats `0.812 [0.790, 0.834]`."""
     if estimate is None:
         return "-"
+    if estimate.timed_out:
+        return estimate.note if estimate.bound is not None else f"{num(estimate.value)}, {estimate.note}"
     value, low, high = num(estimate.value), num(estimate.low), num(estimate.high)
     return value if estimate.low is None or value == low == high else f"{value} [{low}, {high}]"

@@ -10,6 +10,7 @@ from harness.metrics import stage_table
 from harness.result import Outcome
 from reports import figures
 from reports.blocks import Block, Cell, Figure, Grid, Section, Text, grid, num, short
+from reports.comparability import flag, marked, sign
 from reports.drawing import apart
 from reports.points import Estimate, PointRows, in_order
 from reports.quality import COLUMNS, is_checked, quality
@@ -31,12 +32,12 @@ def matrix(table: Table) -> Section:
 
 
 def _by_workers(table: Table, workers: list[int]) -> Grid:
-    names = list(dict.fromkeys(_series(point) for point in in_order(table.points)))
+    names = list(dict.fromkeys(series(point) for point in in_order(table.points)))
     rows: list[list[str | Cell]] = []
     for name in names:
         row: list[str | Cell] = [name]
         for count in workers:
-            here = [point for point in table.points if (_series(point), point.workers) == (name, count)]
+            here = [point for point in table.points if (series(point), point.workers) == (name, count)]
             row.append(_cell(here[0]) if here else "")
         rows.append(row)
     heads = "|".join(["configuration", *(f"{count} worker{'s' * (count != 1)}>" for count in workers)])
@@ -45,11 +46,11 @@ def _by_workers(table: Table, workers: list[int]) -> Grid:
 
 def _cell(point: PointRows) -> Cell:
     if point.ok:
-        return Cell(num(point.number("rtf_aggregate")), "ok")
-    return Cell(point.outcome_text(), tone(point), _reason(point))
+        return Cell(f"{num(point.number('rtf_aggregate'))}{sign(point)}", "ok", marked(point))
+    return Cell(point.outcome_text(), tone(point), reason(point))
 
 
-def _series(point: PointRows) -> str:
+def series(point: PointRows) -> str:
     """A point's label without its worker count: what stays the same along a curve."""
     return point.label.replace(f"{point.executor} x{point.workers}", point.executor, 1)
 
@@ -61,7 +62,7 @@ def tone(point: PointRows) -> str:
     return str(bad[0]) if bad else "ok"
 
 
-def _reason(point: PointRows) -> str:
+def reason(point: PointRows) -> str:
     reasons = (row.measurement.result.reason for row in point.rows)
     return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
 
@@ -91,15 +92,16 @@ def _all_points(table: Table) -> Grid:
 
 def _full_row(point: PointRows, names: list[str]) -> list[str | Cell]:
     gain = point.speedup() if point.numbers("media_s_per_h") else None
-    reason = _reason(point) or (quality(point) if point.ok and not is_checked(point) else "")
+    words = reason(point) or (quality(point) if point.ok and not is_checked(point) else "")
+    words = f"{words}{flag(point)}".removeprefix("; ")
     return [
         Cell(point.label, detail=point.id),
-        Cell(point.outcome_text(), tone(point)),
+        Cell(f"{point.outcome_text()}{sign(point)}", tone(point)),
         *(short(point.estimate(name)) for name in names),
         short(gain),
         num(gain.value / point.workers if gain else None),
         str(next((row.values["bottleneck"] for row in point.rows if row.ok), None) or "-"),
-        Cell(f"{reason[:117]}…" if len(reason) > 118 else reason),
+        Cell(f"{words[:117]}…" if len(words) > 118 else words),
     ]
 
 
@@ -142,7 +144,7 @@ def lines_of(
     for point in in_order(table.points):
         value = read(point)
         if value is not None:
-            found.setdefault(_series(point), []).append((point.workers, value))
+            found.setdefault(series(point), []).append((point.workers, value))
         if not point.ok and tone(point) != "skipped":  # also where some of its repeats gave a value
             misses.append(figures.Miss(point.workers, f"{point.executor} {tone(point)}"))
     lines = [

@@ -9,25 +9,45 @@ from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 from typing import Any
 
-from scipy.special import stdtrit  # type: ignore[import-untyped]
-
 from harness.metrics import METRICS, Value
-from harness.point import flatten, without_places
+from harness.point import arrivals, flatten, is_open, without_places
+from harness.precision import mean_interval
+from harness.precision import t_quantile as t_quantile  # for who wants an interval of other figures
 from harness.result import Measurement, Outcome
 
 # What is asked of a point besides its axes, or is its own column already.
 _NO_AXIS = ("limits", "quality", "rules", "impossible", "cache")
 EXECUTORS = ("sequential", "threads", "processes", "queue", "pipelined")
+# Of these figures a repeat that timed out is known to be slower than any that finished, and no more.
+_SLOWER_IS_MORE = (
+    "wall_s", "rtf_request_p50", "rtf_request_p95", "rtf_aggregate", "usd_per_media_min", "usd_per_1000_clips"
+)  # fmt: skip
+_SLOWER_IS_LESS = ("media_s_per_h", "clips_per_h")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over n repeats; low and high bound it at 95 % and are None for a single repeat."""
+    """Mean over n repeats; low and high bound it at 95 % and are None for a single repeat.
+
+    Where some of the n timed out it is their median, with those as slower than any that finished, and has no
+    interval. It is inf (a rate: 0) if that is what stands in the middle, and bound is then the slowest that
+    finished: the median is no better.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
+    timed_out: int = 0
+    bound: float | None = None
+
+    @property
+    def note(self) -> str:
+        """`1 of 5 repeats timed out`, for a median that is among them `≥ 0.91, 3 of 5 repeats timed out`."""
+        if not self.timed_out:
+            return ""
+        limit = "" if self.bound is None else f"{'≥' if self.value else '≤'} {self.bound:.3g}, "
+        return f"{limit}{self.timed_out} of {self.n} repeats timed out"
 
 
 @dataclass(frozen=True)
@@ -68,25 +88,47 @@ class PointRows:
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     @property
+    def is_open(self) -> bool:
+        """Whether requests came by a clock: then a slow minute may be an idle one."""
+        return is_open(self.first.result.point.get("traffic", {}))
+
+    @property
     def fault(self) -> str:
         return str(self.first.result.point.get("fault", {}).get("kind", "none"))
 
+    def timed_out(self, name: str) -> int:
+        """How many repeats have no such figure, but are known to be slower than any that finished."""
+        if name not in (*_SLOWER_IS_MORE, *_SLOWER_IS_LESS):
+            return 0
+        return sum(row.measurement.result.outcome is Outcome.TIMEOUT for row in self.rows)
+
     def numbers(self, name: str) -> list[float]:
+        """Of the repeats that have the figure, in their order."""
         found = (row.values.get(name) for row in self.rows)
         return [float(value) for value in found if isinstance(value, int | float)]
 
     def estimate(self, name: str) -> Estimate | None:
-        return estimate(self.numbers(name))
+        values, late = self.numbers(name), self.timed_out(name)
+        return _censored(values, late, name in _SLOWER_IS_LESS) if values and late else estimate(values)
 
     def number(self, name: str) -> float | None:
-        """The median over repeats, None where nothing was measured."""
-        values = self.numbers(name)
+        """The median over repeats, None where nothing was measured; one that timed out counts as slower than
+        all others, so it may be inf, or 0 for a rate.
+        """
+        values, late = self.numbers(name), self.timed_out(name)
+        if values and late:
+            return _censored(values, late, name in _SLOWER_IS_LESS).value
         return median(values) if values else None
 
     def speedup(self) -> Estimate | None:
-        if self.baseline is None:
+        if self.baseline is None or self.is_open:
             return None
-        return ratio_estimate(self.numbers("media_s_per_h"), self.baseline.numbers("media_s_per_h"))
+        name = "media_s_per_h"
+        late = self.timed_out(name), self.baseline.timed_out(name)
+        if not any(late):
+            return ratio_estimate(self.numbers(name), self.baseline.numbers(name))
+        own, base = self.number(name), self.baseline.number(name)
+        return Estimate(own / base, None, None, len(self.rows), late[0]) if own and base else None
 
     def outcome_text(self) -> str:
         """`ok`, or for unlike repeats `2 ok, 1 hung`."""
@@ -97,23 +139,22 @@ class PointRows:
         return ", ".join(f"{outcomes.count(kind)} {kind}" for kind in kinds)
 
 
-def t_quantile(freedom: float) -> float:
-    """Two-sided 95 % quantile of Student's t."""
-    return float(stdtrit(freedom, 0.975))
-
-
 def estimate(values: Sequence[float]) -> Estimate | None:
     """Mean (geometric where all are positive), from two repeats on with its t-interval."""
     if not values:
         return None
     if len(values) < 2:
         return Estimate(values[0], None, None, 1)
-    positive = min(values) > 0
-    scale = [math.log(value) for value in values] if positive else list(values)
-    half = t_quantile(len(values) - 1) * stdev(scale) / math.sqrt(len(values))
-    middle = fmean(scale)
-    back = math.exp if positive else float
-    return Estimate(back(middle), back(middle - half), back(middle + half), len(values))
+    return Estimate(*mean_interval(values), len(values))
+
+
+def _censored(values: Sequence[float], late: int, is_rate: bool) -> Estimate:
+    """Of values and `late` more of which is known only that they are slower than each of these."""
+    worst, slowest = (-math.inf, min(values)) if is_rate else (math.inf, max(values))
+    middle, n = median([*values, *[worst] * late]), len(values) + late
+    if math.isfinite(middle):
+        return Estimate(middle, None, None, n, late)
+    return Estimate(0.0 if is_rate else math.inf, None, None, n, late, slowest)
 
 
 def ratio_estimate(values: Sequence[float], base: Sequence[float]) -> Estimate | None:
@@ -180,6 +221,7 @@ def same_work(m: Measurement) -> str:
     """What must be equal for a speed-up to mean anything: not executor, limits, quality, number of jobs."""
     point = without_places(m.result.point)
     rest = {key: value for key, value in point.items() if key not in ("executor", "limits", "quality")}
+    rest["traffic"] = arrivals(point.get("traffic", {}))
     workload = {key: value for key, value in rest.get("workload", {}).items() if key != "jobs"}
     return json.dumps({**rest, "workload": workload}, sort_keys=True)
 
@@ -200,6 +242,12 @@ def flat_point(point: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _goes_with_executor(key: str, values: Mapping[int, str], kinds: Sequence[str]) -> bool:
+    """Whether a setting of executors differs only because each has a default of its own."""
+    pairs = {(kinds[index], value) for index, value in values.items()}
+    return key.startswith("executor.") and len(pairs) == len({kind for kind, _ in pairs})
+
+
 def _last(key: str) -> str:
     """`avatar.steps` -> steps; of a stage's own setting both words: stage_backend.warp."""
     _, _, rest = key.partition(".")
@@ -217,7 +265,12 @@ def axes_of(points: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     for index, flat in enumerate(flats):
         for key, value in flat.items():
             columns.setdefault(key, {})[index] = json.dumps(value)
-    varied = {key: values for key, values in columns.items() if len(set(values.values())) > 1}
+    kinds = [str(point.get("executor", {}).get("name")) for point in points]
+    varied = {
+        key: values
+        for key, values in columns.items()
+        if len(set(values.values())) > 1 and not _goes_with_executor(key, values, kinds)
+    }
     names: dict[str, str] = {}
     for key, values in varied.items():
         last = _last(key)

@@ -6,15 +6,21 @@ from collections.abc import Callable
 
 from harness.metrics import METRICS
 from reports.blocks import Cell, Section, Text, grid
+from reports.comparability import comparability
 from reports.effects import effects
 from reports.evidence import environment, incidents, ran
 from reports.gaps import not_measured
+from reports.init_matrix import init_matrix
+from reports.load import load
 from reports.nights import nights
 from reports.outputs import outputs
 from reports.performance import matrix, speedup, stages
 from reports.quality import tradeoff
+from reports.repeats import repeats
 from reports.resources import cost, first_output, memory, start_up
 from reports.roofline import roofline
+from reports.scaling import scaling
+from reports.soak import soak
 from reports.streaming import streaming
 from reports.tables import Table
 from reports.verdict import verdict
@@ -36,7 +42,12 @@ _WORDS = (
     ),
     ("quality", "a short fixed input's frames and sound against those of eager fp32 with the same seed"),
     ("roofline", "the least time for the operations or the bytes of a stage at the GPU's peaks"),
+    ("marked", "measured while something disturbed it; the outcome and the figures stand as they are"),
     ("busy, wait", "busy is a stage's own work; wait is standing in line for a shared component or a worker"),
+    ("open loop", "requests come by a clock, whether or not anybody is free; closed: when a worker is free"),
+    ("latency, queue", "of a request: from when it was due to its clip, and to its start"),
+    ("goodput", "requests in an hour that got what traffic.slo_* promises"),
+    ("steady, ramp", "a run that stays as it is, behind a ramp: the first jobs, if they are unlike the rest"),
 )
 _OUTCOMES = (
     ("ok", "finished, and every clip passed its checks"),
@@ -70,7 +81,11 @@ SECTIONS: tuple[Callable[[Table], Section | None], ...] = (
     verdict,
     nights,
     matrix,
+    repeats,
     speedup,
+    scaling,
+    load,
+    soak,
     stages,
     effects,
     tradeoff,
@@ -80,10 +95,12 @@ SECTIONS: tuple[Callable[[Table], Section | None], ...] = (
     memory,
     cost,
     start_up,
+    init_matrix,
     outputs,
     ran,
     incidents,
     not_measured,
+    comparability,
     environment,
     glossary,
 )

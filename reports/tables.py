@@ -38,8 +38,10 @@ class Table:
 
     @property
     def ok(self) -> tuple[PointRows, ...]:
-        """Points whose every repeat ended ok, without injected faults: fit for a verdict; fastest first."""
-        fit = [point for point in self.points if point.ok and point.fault == "none"]
+        """Points whose every repeat ended ok, without injected faults, and whose workers always had work: fit
+        for a verdict; fastest first.
+        """
+        fit = [point for point in self.points if point.ok and point.fault == "none" and not point.is_open]
         return tuple(sorted(fit, key=lambda point: (point.number("rtf_aggregate") or float("inf"), point.id)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.metrics import median_interval, request_rtfs
 from harness.result import Outcome
 from reports.blocks import Block, Section, Text, num, spread
+from reports.comparability import disturbed, flag, marked, sign
 from reports.effects import headline
 from reports.outputs import clips_uncompared, equality
 from reports.points import PointRows
@@ -18,9 +19,11 @@ _NOT_COMPARED = "none was compared with that of a sequential run"
 
 def verdict(table: Table) -> Section:
     """Fastest configuration, real time or not, speed-up, validity, failures; only what was measured."""
-    blocks: list[Block] = [Text(_lead(table), "lead" if table.ok else "bad")]
+    is_told = table.ok or all(point.is_open for point in table.points)
+    blocks: list[Block] = [Text(_lead(table), "lead" if is_told else "bad")]
     if table.ok:
         blocks += [
+            *disturbed(checked_first(table.ok)[0]),
             *_faster(table),
             _below_one(table, "rtf_request_p50", "Request RTF below 1 (one viewer's wait, median over jobs)"),
             _below_one(table, "rtf_aggregate", "Aggregate RTF below 1 (the whole machine keeps up)"),
@@ -34,6 +37,11 @@ def verdict(table: Table) -> Section:
 
 def _lead(table: Table) -> str:
     conditions = _conditions(table.ok or table.points)
+    if all(point.is_open for point in table.points):
+        return (
+            "Requests came by a clock in every point of this run: which load is kept up with, the section on "
+            f"load says ({conditions})."
+        )
     if not table.ok:
         return (
             f"Not measured: no point ended ok without an injected fault, so no figure counts ({conditions})."
@@ -45,7 +53,7 @@ def _lead(table: Table) -> str:
     return (
         f"Fastest ok configuration: {best.label}, aggregate RTF {spread(rtf)}, "
         f"{num(best.number('clips_per_h'))} clips of {clip} s per hour, request RTF {request}"
-        f"{f'; {words}' if words else ''} ({conditions})."
+        f"{f'; {words}' if words else ''}{flag(best)} ({conditions})."
     )
 
 
@@ -64,7 +72,7 @@ def _faster(table: Table) -> list[Block]:
 
 
 def _unchecked(point: PointRows) -> str:
-    return "" if is_checked(point) else "; quality not checked"
+    return ("" if is_checked(point) else "; quality not checked") + flag(point)
 
 
 def _main_effects(table: Table) -> list[Block]:
@@ -118,7 +126,7 @@ def _below_one(table: Table, metric: str, question: str) -> Text:
     return Text(
         f"{question}: yes, by {len(below)} of {len(measured)} ok configurations; with the fewest workers by "
         f"{first.label}: {spread(estimate)}{within}.{doubt}",
-        "good" if clear else "warn",
+        "good" if clear and not marked(first) else "warn",
     )
 
 
@@ -139,11 +147,12 @@ def _gain(table: Table) -> Text:
         return Text("Speed-up: not measured, no ok configuration beside a baseline of the same work.", "warn")
     gain, point = max(gains, key=lambda item: (is_checked(item[1]), item[0].value))
     base = point.baseline
-    name = base.label if base else ""
+    name = f"{base.label}{sign(base)}" if base else ""
+    doubt = marked(point) or (base and marked(base))
     return Text(
         f"Largest speed-up over {name}: {spread(gain, 'x')} by {point.label}, efficiency "
         f"{num(gain.value / point.workers)} per worker{_unchecked(point)}.",
-        "good" if gain.value > 1 else "bad",
+        "bad" if gain.value <= 1 else "warn" if doubt else "good",
     )
 
 

@@ -20,7 +20,10 @@ IN_THE_CHILD = {
     "engines", "engines.contract", "engines.faults", "engines.simulated",
 } | {f"harness.executors.{path.stem}" for path in (ROOT / "harness/executors").glob("[a-z]*.py")}  # fmt: skip
 ENGINE_TO_BREAK = "engines.faults"  # the fault that needs torch imports it where it strikes
-READ_BY_REPORTS = {"metrics", "breakdown", "store", "result", "point", "verdict", "attestation"}
+READ_BY_REPORTS = {
+    "metrics", "breakdown", "store", "result", "point", "verdict", "attestation", "precision",
+    "service", "steady", "slope", "drift", "usage",
+}  # fmt: skip
 MAX_LINES, MAX_FUNCTION_LINES = 300, 40
 MAX_DEPTH = 10  # Ditto: pipeline, stages, clip, models, what prepares networks, rewritten and plain ones
 MAX_DEPTH_OF_REPORTS = 11  # they stand on the harness's metrics: four levels of those, seven of their own

@@ -8,9 +8,11 @@ there, so that a server that stands still cannot hide its queue. Standard librar
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,20 +57,28 @@ class Requests:
         self._traffic = traffic
         self._recorder = recorder
         self._unfinished = unfinished
-        self._coming: int | None = None
-        self._due_s = enumerate(due_s(traffic, None if traffic.get("until_s") else len(jobs)))
+        self._due_s = enumerate(self._schedule())
         self._lock = threading.Lock()
+        self._span: int | None = None
+        self._are_all_taken = False
+        self._num_awaited = 0
         self._start_ns = 0
+        self._last_ns = 0
         self.first = jobs[0]
         self.is_open = traffic.get("kind", "closed") != "closed"
 
     def start(self) -> None:
-        """From now on they arrive. Called once, when the workers are ready."""
-        self._recorder.mark("submit")
+        """From now on they arrive. Called once, when the workers are ready.
+
+        Raises ValueError for a trace that ends before workload.jobs have come.
+        """
+        last_s = self._last_s() if self.is_open else 0.0
         self._start_ns = time.monotonic_ns()
+        self._recorder.mark("submit", at_ns=self._start_ns)
+        self._last_ns = self._start_ns + round((last_s + (self._traffic.get("drain_s") or 0.0)) * 1e9)
         if self.is_open:
             # In a span until the last one has come: workers that have nothing to do do not hang.
-            self._coming = self._recorder.begin("arrival", self._recorder.name("", ""))
+            self._span = self._recorder.begin("arrival", self._recorder.name("", ""))
 
     def taken(self, stop: threading.Event = _NEVER) -> Iterator[Request]:
         """Requests for one worker, each as soon as it has come, until there are no more or stop is set."""
@@ -84,19 +94,27 @@ class Requests:
         with self._lock:
             number, at_s = next(self._due_s, (0, None))
             if at_s is None or self._is_over(at_s):
-                self._end()
+                self._are_all_taken = True
+                self._end_if_all_came()
                 return None
+            self._num_awaited += 1
         return Coming(number, self._start_ns + round(at_s * 1e9) if self.is_open else 0)
 
     def has_come(self, coming: Coming, stop: threading.Event = _NEVER) -> bool:
         """Wait for it; False where stop was set first."""
-        return not stop.wait(max(0.0, (coming.due_ns - time.monotonic_ns()) / 1e9))
+        if stop.wait(max(0.0, (coming.due_ns - time.monotonic_ns()) / 1e9)):
+            return False
+        with self._lock:
+            self._num_awaited -= 1
+            self._end_if_all_came()
+        return True
 
     def admit(self, coming: Coming) -> Request | None:
-        """The request itself; None where it may not be begun any more, and then it is told of."""
-        now_ns, drain_s = time.monotonic_ns(), self._traffic.get("drain_s")
-        last_ns = self._start_ns + round(((self._traffic.get("until_s") or 0.0) + (drain_s or 0.0)) * 1e9)
-        if coming.due_ns and drain_s is not None and now_ns > last_ns:
+        """The request itself; None where it may not be begun any more. One that had arrived is told of."""
+        if not self.is_open:
+            return None if self._is_over(0.0) else self.request(coming)
+        now_ns = time.monotonic_ns()
+        if self._traffic.get("drain_s") is not None and now_ns > self._last_ns:
             self._unfinished(coming.number, coming.due_ns, now_ns)
             return None
         return self.request(coming)
@@ -109,16 +127,30 @@ class Requests:
             job = replace(job, index=coming.number, output=str(output))
         return Request(job, coming.due_ns)
 
-    def _end(self) -> None:
-        if self._coming is not None:
-            self._recorder.end(self._coming)
-            self._coming = None
+    def _end_if_all_came(self) -> None:
+        if self._span is not None and self._are_all_taken and not self._num_awaited:
+            self._recorder.end(self._span)
+            self._span = None
 
     def _is_over(self, at_s: float) -> bool:
         until_s = self._traffic.get("until_s")
         if not until_s:
             return False
         return (at_s if self.is_open else (time.monotonic_ns() - self._start_ns) / 1e9) >= float(until_s)
+
+    def _last_s(self) -> float:
+        """When the last one arrives."""
+        arrivals = itertools.takewhile(lambda at_s: not self._is_over(at_s), self._schedule())
+        [(count, last_s)] = deque(enumerate(arrivals, 1), maxlen=1) or [(0, 0.0)]
+        if count < len(self._jobs) and not self._traffic.get("until_s"):
+            raise ValueError(
+                f"traffic.file={self._traffic['file']}: has {count} of the {len(self._jobs)} arrivals; "
+                f"use workload.jobs={count} or traffic.until_s"
+            )
+        return last_s
+
+    def _schedule(self) -> Iterator[float]:
+        return due_s(self._traffic, None if self._traffic.get("until_s") else len(self._jobs))
 
 
 def due_s(traffic: Mapping[str, Any], count: int | None) -> Iterator[float]:
@@ -148,7 +180,7 @@ def due_s(traffic: Mapping[str, Any], count: int | None) -> Iterator[float]:
 def trace_complaint(path: Path, rule: Mapping[str, Any]) -> str:
     """What speaks against a file of arrival times, "" for nothing."""
     try:
-        return "" if any(True for _ in read_trace(path)) else "has no line with a number of seconds"
+        return "" if sum(1 for _ in read_trace(path)) else "has no line with a number of seconds"
     except ValueError as error:
         return str(error)
 
@@ -159,7 +191,7 @@ def read_trace(path: Path) -> Iterator[float]:
     Raises ValueError for what is no number, negative, or earlier than the line before.
     """
     before = 0.0
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             text = line.partition("#")[0].strip()
             if not text:
@@ -167,8 +199,10 @@ def read_trace(path: Path) -> Iterator[float]:
             try:
                 at_s = float(text)
             except ValueError:
-                raise ValueError(f"line {number}: {text[:40]!r} is no number of seconds") from None
-            if not before <= at_s < float("inf"):
+                at_s = math.nan
+            if not 0 <= at_s < math.inf:
+                raise ValueError(f"line {number}: {text[:40]!r} is no number of seconds from 0 on")
+            if at_s < before:
                 raise ValueError(f"line {number}: {at_s:g} s is earlier than the line before; sort the file")
             before = at_s
             yield at_s

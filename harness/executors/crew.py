@@ -24,19 +24,25 @@ class Crew:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        self._size = 0
+        self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, work: Callable[[], object]) -> None:
-        self._size += 1
+    def add(self, name: str, work: Callable[[], object]) -> None:
         # Daemons: a stuck one must not keep the process from ending once another has failed.
-        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
+        self._threads.append(threading.Thread(target=self._run, args=(work,), name=name, daemon=True))
 
-    def wait(self) -> None:
-        """Until all have ended. Raises the first exception at once, without waiting for the others."""
-        for _ in range(self._size):
-            error = self._ended.get()
-            if error is not None:
-                raise error
+    def run(self) -> None:
+        """Start them all, and wait until they have ended. Raises the first exception at once, without waiting
+        for the others.
+        """
+        try:
+            for thread in self._threads:
+                thread.start()
+            for _ in self._threads:
+                error = self._ended.get()
+                if error is not None:
+                    raise error
+        finally:
+            self.stop.set()
 
     def _run(self, work: Callable[[], object]) -> None:
         try:
@@ -51,15 +57,16 @@ class Crew:
 class Channel(Generic[Item]):
     """A bounded queue of a crew. What waits for it raises Stopped once the crew is stopped.
 
-    depth  how many items may lie in it
+    depth    how many items may lie in it
+    writers  how many threads put into it; it ends when all have closed it
     """
 
-    def __init__(self, depth: int, stop: threading.Event) -> None:
+    def __init__(self, depth: int, stop: threading.Event, writers: int = 1) -> None:
         self._items: deque[tuple[int, Item]] = deque()
         self.depth = depth
-        self._stop = stop
+        self.stop = stop
+        self._writers = writers
         self._changed = threading.Condition()
-        self._is_closed = False
 
     def offer(self, item: Item) -> bool:
         """Put it in if there is room now."""
@@ -67,7 +74,7 @@ class Channel(Generic[Item]):
             if len(self._items) >= self.depth:
                 return False
             self._items.append((time.monotonic_ns(), item))
-            self._changed.notify()
+            self._changed.notify_all()
             return True
 
     def put(self, item: Item) -> None:
@@ -77,15 +84,15 @@ class Channel(Generic[Item]):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing more will be put; those who get take what is left."""
+        """This thread will put nothing more; those who get take what is left."""
         with self._changed:
-            self._is_closed = True
+            self._writers -= 1
             self._changed.notify_all()
 
     def get(self) -> tuple[int, Item] | None:
         """When the next item was put, CLOCK_MONOTONIC ns, and the item; None at the end."""
         with self._changed:
-            self._until(lambda: bool(self._items) or self._is_closed)
+            self._until(lambda: bool(self._items) or not self._writers)
             if not self._items:
                 return None
             found = self._items.popleft()
@@ -98,8 +105,8 @@ class Channel(Generic[Item]):
 
     def _until(self, is_so: Callable[[], bool]) -> None:
         while not is_so():
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise Stopped
             self._changed.wait(_LOOK_EVERY_S)  # a stop wakes nobody up: nothing to forget when one is made
-        if self._stop.is_set():
+        if self.stop.is_set():
             raise Stopped

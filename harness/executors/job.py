@@ -132,6 +132,8 @@ class JobRun:
                 last = piece or last
                 yield None
             video = checked_video(last)
+        except GeneratorExit:  # nobody goes on with it, for reasons that are none of this job's
+            raise
         except BaseException:
             self.raised()
             raise
@@ -168,18 +170,29 @@ class JobRun:
             lock.release()
         yield from made
 
-    def waiting(self, name: str, stage: str = "") -> contextlib.AbstractContextManager[None]:
-        """A span in which the job stands in line for a component."""
-        return self._recorder.span("wait", name, stage, self.worker, self.job.index)
+    @contextlib.contextmanager
+    def waiting(self, name: str, stage: str = "") -> Iterator[None]:
+        """A span in which the job stands in line for a component. It ends however the wait does: what stops
+        a wait has happened elsewhere.
+        """
+        slot = self._recorder.begin("wait", self._recorder.name(name, stage), self.worker, self.job.index)
+        try:
+            yield
+        finally:
+            self._recorder.end(slot)
 
     def waited(self, since_ns: int, name: str, stage: str = "") -> None:
         """The same for a wait that has just ended."""
         place = self._recorder.name(name, stage)
         self._recorder.end(self._recorder.begin("wait", place, self.worker, self.job.index, since_ns))
 
+    def worker_at(self, owner: int) -> int:
+        """Whose time it is that the component of a worker takes for this job."""
+        return owner if self.worker == SHARED else self.worker
+
     def steps(self, name: str, placed: Placed) -> list[Step]:
         """Fresh stages of a component for this job."""
-        worker = placed.worker if self.worker == SHARED else self.worker
+        worker = self.worker_at(placed.worker)
         with placed.lane():
             stages = placed.component.stages(self.job)
         return [Step(stage, self._recorder.name(name, stage.name), placed.lane, worker) for stage in stages]

@@ -71,13 +71,16 @@ class Loaded:
             return
         crew = Crew()
         for name, worker in self._loading:
-            crew.start(f"load {name} {worker}", functools.partial(self._get, name, worker))
-        crew.wait()
+            crew.add(f"load {name} {worker}", functools.partial(self._get, name, worker))
+        crew.run()
 
     def __call__(self, name: str, worker: int) -> tuple[Placed, threading.Lock | None]:
-        """The component and, where its workers take turns, the lock to hold meanwhile."""
-        own = SHARED if self.is_shared(name) else worker
-        return self._get(name, own), self._locks.get(name)
+        """The component and, where its workers take turns, the lock to hold meanwhile.
+
+        worker  SHARED for what is done for nobody in particular: of what is own, the first worker's
+        """
+        own = self._workers[0] if worker == SHARED else worker
+        return self._get(name, SHARED if self.is_shared(name) else own), self._locks.get(name)
 
     def _get(self, name: str, worker: int) -> Placed:
         key = name, worker

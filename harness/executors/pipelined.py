@@ -8,7 +8,7 @@ room; one that fails stops the others where they wait, and nobody waits for one 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness.executors.arrivals import Requests
@@ -27,29 +27,38 @@ def run(
 ) -> None:
     """Raises the first exception of a thread at once; the process ends with it."""
     crew, apart = Crew(), options["stages"] == "processes"
-    avatars = Avatars(options, crew.stop) if apart else None
     parts = Loaded(build, options, names=[name for name in build.names if name != "avatar" or not apart])
-    parts.load()
-    if avatars:
-        avatars.wait_until_loaded()
+    speakers, drawers = (
+        [SHARED] if parts.is_shared(name) else list(range(options["workers"])) for name in ("tts", "avatar")
+    )
+    avatars = Avatars(drawers if apart else [], options, crew.stop)
+    for load in _in_order([parts.load, avatars.load], options):
+        load()
+    avatars.wait_until_loaded()
     line = Line(parts, requests, recorder, options, crew)
-    workers = range(options["workers"])
-    sources = [SHARED] if parts.is_shared("tts") else workers
-    requests.start()
-    heard = {source: line.start("tts", source, line.begun()) for source in sources}
-    for worker in [SHARED] if parts.is_shared("avatar") else workers:
-        inbox = heard[worker if worker in heard else sources[0]]
-        if avatars:
-            crew.start(f"avatar {worker}", functools.partial(avatars.draw, worker, inbox, finished))
+    spoken = line.channels(speakers, drawers)
+    for worker in speakers:
+        line.add("tts", worker, line.begun(worker), functools.partial(pass_on, outbox=spoken[worker]))
+    for worker in drawers:
+        if apart:
+            crew.add(
+                f"worker {worker} avatar", functools.partial(avatars.draw, worker, spoken[worker], finished)
+            )
         else:
-            line.start("avatar", worker, inbox, finished)
-    crew.wait()
-    if avatars:
-        avatars.end()
+            line.add("avatar", worker, spoken[worker], functools.partial(finish, finished=finished))
+    requests.start()
+    crew.run()
+    avatars.end()
+
+
+def _in_order(loads: list[Callable[[], None]], options: Mapping[str, Any]) -> list[Callable[[], None]]:
+    """What is loaded here, and the avatars' processes, which go first where these load beside it."""
+    first = options["order"][0] if options["order"] else "tts"
+    return loads[::-1] if options["loading"] == "parallel" or first == "avatar" else loads
 
 
 class Line:
-    """Starts the threads of the segments, with the channels between them."""
+    """Makes the threads of the segments, and the channels between them."""
 
     def __init__(
         self, parts: Loaded, requests: Requests, recorder: Recorder, options: Mapping[str, Any], crew: Crew
@@ -57,31 +66,40 @@ class Line:
         self._parts, self._requests, self._recorder = parts, requests, recorder
         self._options, self._crew = options, crew
 
-    def begun(self) -> Iterator[Stream]:
+    def channels(self, speakers: list[int], drawers: list[int]) -> dict[int, Channel[Stream]]:
+        """From speakers to drawers: one for each worker where each has both of its own, else one for all."""
+        depth, stop = self._options["depth"], self._crew.stop
+        if speakers == drawers:
+            return {worker: Channel(depth, stop) for worker in speakers}
+        return dict.fromkeys([*speakers, *drawers], Channel(depth, stop, writers=len(speakers)))
+
+    def begun(self, worker: int) -> Iterator[Stream]:
         """Each request when it has come, as a stream of its text; in the thread of the first segment."""
         for request in self._requests.taken(self._crew.stop):
-            job = JobRun(self._recorder, request, SHARED, self._options["timing"])
+            job = JobRun(self._recorder, request, worker, self._options["timing"])
             job.begin()
             for _ in job.listen(self._parts):
                 pass
             yield Stream(job, [job.text()])
 
-    def start(self, name: str, worker: int, inbox: Inbox, finished: Finished | None = None) -> Inbox:
-        """A thread for each of a component's segments; what the last one gives out."""
-        segments = self._segments(name, worker)
-        for segment in segments:
-            if finished and segment is segments[-1]:
-                work = functools.partial(finish, segment, inbox, finished)
-            else:
-                outbox = Channel[Stream](self._options["depth"], self._crew.stop)
-                work = functools.partial(pass_on, segment, inbox, outbox, self._crew.stop)
-                inbox = outbox
-            self._crew.start(f"{name} {worker} {segment.stage}".strip(), work)
-        return inbox
+    def add(self, name: str, worker: int, inbox: Inbox, last: Callable[[Segment, Inbox], None]) -> None:
+        """A thread for each of a component's segments. last: what the last one does."""
+        *before, end = self._segments(name, worker)
+        for segment in before:
+            outbox = Channel[Stream](self._options["depth"], self._crew.stop)
+            self._thread(segment, functools.partial(pass_on, segment, inbox, outbox))
+            inbox = outbox
+        self._thread(end, functools.partial(last, end, inbox))
+
+    def _thread(self, segment: Segment, work: Callable[[], None]) -> None:
+        self._crew.add(f"worker {segment.placed.worker} {segment.name} {segment.stage}".strip(), work)
 
     def _segments(self, name: str, worker: int) -> list[Segment]:
         placed, _ = self._parts(name, worker)
         if self._options["split"] != "stage":
             return [Segment(name, placed)]
-        stages = [stage.name for stage in placed.component.stages(self._requests.first)]
-        return [Segment(name, placed, place, stage) for place, stage in enumerate(stages)]
+        with placed.lane():
+            stages = [stage.name for stage in placed.component.stages(self._requests.first)]
+        return [Segment(name, placed, place, stage) for place, stage in enumerate(stages)] or [
+            Segment(name, placed)
+        ]

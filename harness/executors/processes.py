@@ -11,7 +11,7 @@ import os
 import select
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from harness.executors.arrivals import Coming, Requests
@@ -30,10 +30,10 @@ def run(
     """Raises WorkerDied as soon as one ends early; the supervisor ends the others with this process."""
     free, free_in = os.pipe()
     todo, todo_in = os.pipe()
-    workers: list[Process] = []
+    workers: dict[int, Process] = {}
     num_free = 0
     for number in range(options["workers"]):
-        workers.append(spawn(options["folder"], number, {"free": free_in, "todo": todo}))
+        workers[number] = spawn(options["folder"], number, {"free": free_in, "todo": todo})
         while options.get("loading") == "serial" and num_free < len(workers):
             num_free += _more_free(workers, free, _LOOK_EVERY_S)
     os.close(free_in)
@@ -43,7 +43,7 @@ def run(
     requests.start()
     _hand_out(requests, workers, free, todo_in)
     os.close(todo_in)
-    while any(worker.poll() is None for worker in workers):
+    while any(process.poll() is None for process in workers.values()):
         raise_for_the_dead(workers, is_done=True)
         time.sleep(_LOOK_EVERY_S)
     raise_for_the_dead(workers, is_done=True)
@@ -64,13 +64,13 @@ def work(
         os.write(options["free"], b".")
 
 
-def _hand_out(requests: Requests, workers: Sequence[Process], free: int, todo: int) -> None:
+def _hand_out(requests: Requests, workers: Mapping[int, Process], free: int, todo: int) -> None:
     """Each request when it has come and somebody is free, until all have been answered."""
     num_free, coming = len(workers), requests.next()
     while coming or num_free < len(workers):
         left_s = (coming.due_ns - time.monotonic_ns()) / 1e9 if coming else _LOOK_EVERY_S
         if coming and num_free and left_s <= 0:
-            if requests.admit(coming):
+            if requests.has_come(coming) and requests.admit(coming):
                 os.write(todo, _COMING.pack(*coming))
                 num_free -= 1
             coming = requests.next()
@@ -78,7 +78,7 @@ def _hand_out(requests: Requests, workers: Sequence[Process], free: int, todo: i
             num_free += _more_free(workers, free, min(left_s, _LOOK_EVERY_S) if num_free else _LOOK_EVERY_S)
 
 
-def _more_free(workers: Sequence[Process], free: int, seconds: float) -> int:
+def _more_free(workers: Mapping[int, Process], free: int, seconds: float) -> int:
     """How many have become free; waits for so long at most, and looks whether all are alive."""
     readable, _, _ = select.select([free], [], [], max(0.0, seconds))
     count = len(os.read(free, 64)) if readable else 0

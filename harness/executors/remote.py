@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,53 +29,69 @@ _READY, _MORE, _NO_MORE = "ready", "more", None
 class Avatars:
     """One process for each worker. stop: set when a thread of this process has failed."""
 
-    def __init__(self, options: Mapping[str, Any], stop: threading.Event) -> None:
-        self._stop = stop
-        self._serial = options["loading"] == "serial"
-        self._workers: list[Process] = []
-        self._lines: list[Connection] = []
-        for worker in range(options["workers"]):
+    def __init__(self, workers: Sequence[int], options: Mapping[str, Any], stop: threading.Event) -> None:
+        self._workers, self._options, self._stop = workers, options, stop
+        self._processes: dict[int, Process] = {}
+        self._lines: dict[int, Connection] = {}
+
+    def load(self) -> None:
+        """Start them; with loading=serial, each when the one before is ready. Raises WorkerDied."""
+        for worker in self._workers:
             here, there = socket.socketpair()
-            self._workers.append(spawn(options["folder"], worker, {"line": there.fileno()}))
-            self._lines.append(Connection(here.detach()))
+            self._processes[worker] = spawn(self._options["folder"], worker, {"line": there.fileno()})
+            self._lines[worker] = Connection(here.detach())
             there.close()
-            if self._serial:
+            if self._options["loading"] == "serial":
                 self._heard(worker)
 
     def wait_until_loaded(self) -> None:
         """Raises WorkerDied for one that ends instead."""
-        for worker in [] if self._serial else range(len(self._lines)):
+        for worker in self._workers if self._options["loading"] == "parallel" else ():
             self._heard(worker)
 
     def draw(self, worker: int, inbox: Inbox, finished: Finished) -> None:
         """Let a worker draw each stream that comes."""
-        line = self._lines[worker]
         for stream in taken(inbox, "avatar"):
-            with job_marked(stream.run):
-                line.send((stream.run.job.index, 0))
+            run = stream.run
+            with job_marked(run):
+                self._tell(worker, (run.job.index, 0))
                 pieces = iter(stream.pieces)
                 while (said := self._heard(worker)) == _MORE:
-                    line.send(next(pieces, _NO_MORE))
-            stream.run.end()
-            finished(stream.run.job, worker, said)
+                    self._tell(worker, next(pieces, _NO_MORE))
+                video = checked_video(Piece(*said))
+            run.end()
+            finished(run.job, run.worker_at(worker), video)
 
     def end(self) -> None:
         """Let the workers end, and wait for it."""
-        for line in self._lines:
-            line.send(None)
-        while any(worker.poll() is None for worker in self._workers):
-            raise_for_the_dead(self._workers, is_done=True)
+        for worker in self._lines:
+            self._tell(worker, None)
+        while any(process.poll() is None for process in self._processes.values()):
+            raise_for_the_dead(self._processes, is_done=True)
             time.sleep(_LOOK_EVERY_S)
-        raise_for_the_dead(self._workers, is_done=True)
+        raise_for_the_dead(self._processes, is_done=True)
+
+    def _tell(self, worker: int, what: object) -> None:
+        try:
+            self._lines[worker].send(what)
+        except ConnectionError:
+            raise self._died(worker) from None
 
     def _heard(self, worker: int) -> Any:
+        line, process = self._lines[worker], self._processes[worker]
         try:
-            while not self._lines[worker].poll(_LOOK_EVERY_S):
+            while not line.poll(_LOOK_EVERY_S):
                 if self._stop.is_set():
                     raise Stopped
-            return self._lines[worker].recv()
-        except (EOFError, ConnectionResetError):
-            raise WorkerDied(worker, self._workers[worker].wait()) from None
+                # Not by the line's end alone: what the worker has started may hold that open.
+                if process.poll() is not None and not line.poll():
+                    raise self._died(worker)
+            return line.recv()
+        except (EOFError, OSError):  # at the end of a message, or in the middle of one
+            raise self._died(worker) from None
+
+    def _died(self, worker: int) -> WorkerDied:
+        return WorkerDied(worker, self._processes[worker].wait())
 
 
 def work(
@@ -92,9 +108,8 @@ def work(
         last = Piece("nothing", {})
         for piece in job.drive(job.steps("avatar", placed), _asked_for(line)):
             last = piece or last
-        video = checked_video(last)
         job.settle()
-        line.send(video)
+        line.send((last.kind, last.data if last.kind == "video" else None))
 
 
 def _asked_for(line: Connection) -> Iterator[Piece]:

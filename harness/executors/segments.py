@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,10 +51,10 @@ def taken(inbox: Inbox, name: str, stage: str = "") -> Iterator[Stream]:
         yield stream
 
 
-def pass_on(segment: Segment, inbox: Inbox, outbox: Channel[Stream], stop: threading.Event) -> None:
+def pass_on(segment: Segment, inbox: Inbox, outbox: Channel[Stream]) -> None:
     """Hand each stream on with its first piece; its later pieces follow while the next segment is at it."""
     for stream in taken(inbox, segment.name, segment.stage):
-        pieces: Channel[Piece] = Channel(outbox.depth, stop)
+        pieces: Channel[Piece] = Channel(outbox.depth, outbox.stop)
         is_on = False
         with job_marked(stream.run):
             for piece in segment.drive(stream):
@@ -78,7 +77,7 @@ def finish(segment: Segment, inbox: Inbox, finished: Finished) -> None:
                 last = piece
             video = checked_video(last)
         run.end()
-        finished(run.job, segment.placed.worker, video)
+        finished(run.job, run.worker_at(segment.placed.worker), video)
 
 
 def put(segment: Segment, run: JobRun, channel: Channel[Item], item: Item) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from harness.executors.job import WorkerDied
 
@@ -19,11 +19,11 @@ def spawn(folder: str, worker: int, descriptors: Mapping[str, int]) -> Process:
     return subprocess.Popen(command, pass_fds=tuple(descriptors.values()))
 
 
-def raise_for_the_dead(workers: Sequence[Process], is_done: bool) -> None:
+def raise_for_the_dead(workers: Mapping[int, Process], is_done: bool) -> None:
     """Raises WorkerDied for one that has failed; before the work is done for any that has ended, for then
     there is no reason to, not even with exit code 0.
     """
-    for number, worker in enumerate(workers):
-        code = worker.poll()
+    for worker, process in workers.items():
+        code = process.poll()
         if code or (code is not None and not is_done):
-            raise WorkerDied(number, code)
+            raise WorkerDied(worker, code)

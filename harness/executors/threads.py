@@ -26,7 +26,7 @@ def run(
         for request in requests.taken(crew.stop):
             finished(request.job, worker, JobRun(recorder, request, worker, options["timing"]).run(parts))
 
-    requests.start()
     for worker in range(options["workers"]):
-        crew.start(f"worker {worker}", functools.partial(work, worker))
-    crew.wait()
+        crew.add(f"worker {worker}", functools.partial(work, worker))
+    requests.start()
+    crew.run()

@@ -277,3 +277,33 @@ class ShownStage:
             self._spans.end(span, 1)
             yield Piece("frame", np.full((8, 8, 3), number, np.uint8))
         yield Piece("video", {"path": "", "frames": count, "audio_s": self._seconds})
+
+
+class Tiring(Simulated):
+    """Job k takes k + 1 times as long as the first. If TEST_SCRATCH is set, that is so until it is loaded a
+    second time.
+    """
+
+    def load(self) -> None:
+        self.tires = True
+        if scratch := os.environ.get("TEST_SCRATCH"):
+            self.tires = not (Path(scratch) / "rested").exists()
+            (Path(scratch) / "rested").touch()
+
+    def stages(self, job: Job) -> list[SimulatedStage]:
+        work = {"sleep_s": 0.02 * (1 + job.index if self.tires else 1)}
+        return [SimulatedStage("all", self.role, job, work, 0, 1)]
+
+
+class Spawning(Simulated):
+    """Each job is done by a program of its own, as by ffmpeg, which computes for 0.2 s."""
+
+    def stages(self, job: Job) -> list[SpawningStage]:
+        return [SpawningStage("all", self.role, job, {}, 0, 1)]
+
+
+class SpawningStage(SimulatedStage):
+    def flush(self) -> Iterator[Piece]:
+        program = "import time\nwhile time.process_time() < 0.2: pass"
+        subprocess.run([sys.executable, "-S", "-c", program], check=True)
+        yield from super().flush()

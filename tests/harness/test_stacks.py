@@ -46,7 +46,8 @@ def test_py_spy_names_thread_and_function(stuck: int, tmp_path: Path) -> None:
     assert dump.state.startswith("state S, waits in ")
     stacks.write([dump], tmp_path / "stacks.txt")
     assert "  thread worker 1\n" in (tmp_path / "stacks.txt").read_text()
-    assert "wait_for_godot" in stacks.excerpt([dump], stuck, 1, tmp_path)
+    assert worker.number in [int(task.name) for task in Path(f"/proc/{stuck}/task").iterdir()]
+    assert "wait_for_godot" in stacks.excerpt([dump], stuck, worker.number, tmp_path)
 
 
 def test_without_py_spy_the_process_prints_its_own_stacks(
@@ -108,19 +109,19 @@ def test_an_excerpt_shows_the_worker_that_is_stuck_and_the_helper_it_waits_for(t
     (tmp_path / "spans-10-0.bin").touch()
     (tmp_path / "spans-11-0.bin").touch()
     main = Stack(11, "MainThread", False, ("get (q.py:1)",))
-    worker = Stack(11, "worker 1", True, ("spin (e.py:9)",))
+    worker = Stack(11, "worker 1", True, ("spin (e.py:9)",), 1101)
     frames = ("0x7f01 (/lib/libgomp.so.1)", "0x7f02 (/lib/libgomp.so.1)", "mm (t.py:3)")
     dumps = [
         Dump(10, "py-spy", (Stack(10, "MainThread", False, ("join (t.py:1)",)),), "", ""),
         Dump(11, "py-spy", (main, worker), "", ""),
         Dump(12, "py-spy", (Stack(12, "MainThread", False, frames),), "", ""),
     ]
-    assert stacks.excerpt(dumps, 11, 1, tmp_path).splitlines() == [
+    assert stacks.excerpt(dumps, 11, 1101, tmp_path).splitlines() == [
         "process 11, worker 1, holds the GIL",
         "    spin (e.py:9)",
         "process 12, MainThread",
         "    in /lib/libgomp.so.1",
         "    mm (t.py:3)",
     ]
-    assert stacks.gil_holder(dumps, 11) == "worker 1"
-    assert stacks.gil_holder(dumps, 10) == ""
+    assert stacks.gil_holder(dumps, 11) == worker
+    assert stacks.gil_holder(dumps, 10) is None

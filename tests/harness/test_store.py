@@ -114,6 +114,14 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
         store.load_run(tmp_path / "nothing")
 
 
+def test_a_result_of_the_third_format_is_one_of_a_closed_loop() -> None:
+    old = store.load_run(HERE / "schema_3")
+    assert [one.result.unfinished for one in old] == [()] * len(old)
+    assert {job.due_s for one in old for job in one.result.jobs} == {None}
+    assert {span.thread for one in old for span in one.spans} == {0}
+    assert {json.loads(file.read_text())["schema"] for file in HERE.glob("schema_3/*/*/result.json")} == {3}
+
+
 def test_a_result_of_the_second_format_is_read_and_its_quality_is_open() -> None:
     old = store.load_run(HERE / "schema_2")
     assert [one.result.quality for one in old] == [{}] * len(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import supervisor, tree
+from harness import supervisor, tree, variables
 from harness.point import Point
 from harness.result import Measurement, Outcome
 from tests.harness.points import LIMITS, NUM_FRAMES, avatar, point, processes_with, speaker, wait_until
@@ -192,7 +193,7 @@ def test_a_worker_killed_from_outside_is_named(token: str, tmp_path: Path) -> No
 
     def kill_worker_1() -> None:
         job_done = wait_until(lambda: '"event": "job"' in _text(folder / "events.jsonl"))
-        [pid] = [pid for pid in processes_with(f".{tried.id}.") if _arguments(pid)[4:5] == ["1"]]
+        [pid] = [pid for pid in processes_with(f".{tried.id}.") if _worker(pid) == 1]
         if job_done:
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
@@ -261,7 +262,7 @@ def test_the_folder_is_emptied_first_and_keeps_no_raw_spans(token: str, tmp_path
 
 def test_the_childs_libraries_get_as_many_threads_as_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    given = supervisor._environment(point(), "token")
+    given = variables.of(point(), "token")
     assert (given["OMP_NUM_THREADS"], given["MKL_NUM_THREADS"]) == ("1", "1")
 
 
@@ -299,8 +300,10 @@ def _text(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _arguments(pid: int) -> list[str]:
+def _worker(pid: int) -> int | None:
+    """The number of the worker that a process runs; None for the one that has started it."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
-        return []
+        return None
+    return int(json.loads(arguments[4])["worker"]) if arguments[4:5] and arguments[4] else None

@@ -82,11 +82,14 @@ def play(random: np.random.Generator, host: Host, step: float = 0.0, faulty: boo
 
 
 def _base(history: list[float], kept: list[int], seen: Screen) -> int:
-    """The latest night on the good side of the reference: the very last may be the first of the new level."""
+    """The latest night on the good side of the reference, as in reports.screening: the very last may be the
+    first of the new level. The last one where none is on that side.
+    """
     assert seen.reference is not None
     sign = 1 if seen.word == "slow" else -1
     pairs = zip(reversed(history), reversed(kept), strict=True)
-    return next(night for value, night in pairs if sign * (value - seen.reference) <= 0)
+    far = (night for value, night in pairs if sign * (value - seen.reference) <= 0)
+    return next(far, kept[-1])
 
 
 def _late(history: list[float], accepted: list[int], min_effect: float) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from harness.result import Outcome
-from reports.points import axes_of, estimate, points_of, ratio_estimate, t_quantile
+from reports.points import PointRows, axes_of, estimate, points_of, ratio_estimate, t_quantile
 from tests.data.make_runs import SHARED, broken, measured, point
 
 
@@ -134,3 +134,80 @@ def test_unlike_repeats_are_told_apart_and_the_point_is_not_ok() -> None:
     (found,) = points_of([measured(made), measured(made, 1), measured(made, 2, outcome=Outcome.HUNG)])
     assert found.outcome_text() == "2 ok, 1 hung"
     assert not found.ok
+
+
+def repeated(*scales: float, timed_out: int = 0, executor: str = "threads") -> PointRows:
+    """A point whose aggregate RTF is 2 * scale by hand, and so many repeats more that ended by a time-out."""
+    made = point(executor, 1)
+    finished = [measured(made, repeat, scale=scale) for repeat, scale in enumerate(scales)]
+    late = [measured(made, len(scales) + k, outcome=Outcome.TIMEOUT) for k in range(timed_out)]
+    (found,) = points_of([*finished, *late])
+    return found
+
+
+def test_a_repeat_that_timed_out_counts_as_slower_than_all_that_finished() -> None:
+    found = repeated(1.0, 3.0, 2.0, 4.0, timed_out=1)  # RTF 2, 4, 6, 8 and a slower one: 6 is in the middle
+    rtf = found.estimate("rtf_aggregate")
+    assert rtf is not None
+    assert (found.number("rtf_aggregate"), rtf.value) == (pytest.approx(6.0), pytest.approx(6.0))
+    assert (rtf.low, rtf.high, rtf.n, rtf.bound) == (None, None, 5, None)
+    assert rtf.note == "1 of 5 repeats timed out"
+    assert found.outcome_text() == "4 ok, 1 timeout"
+    # 1,800, 900, 600 and 450 s of media an hour, and a lower rate: the third highest.
+    assert found.number("media_s_per_h") == pytest.approx(600.0)
+
+
+def test_a_median_among_the_timed_out_is_no_better_than_the_slowest_that_finished() -> None:
+    found = repeated(1.0, 3.0, timed_out=3)
+    rtf, rate = found.estimate("rtf_aggregate"), found.estimate("media_s_per_h")
+    assert rtf is not None
+    assert rate is not None
+    assert (rtf.value, rtf.bound, rate.value, rate.bound) == (math.inf, 6.0, 0.0, 600.0)
+    assert (rtf.note, rate.note) == ("≥ 6, 3 of 5 repeats timed out", "≤ 600, 3 of 5 repeats timed out")
+
+
+def test_half_of_an_even_number_timed_out_leaves_no_middle() -> None:
+    found = repeated(1.0, 3.0, timed_out=2).estimate("rtf_aggregate")
+    assert found is not None
+    assert (found.value, found.bound) == (math.inf, pytest.approx(6.0))
+
+
+def test_where_all_timed_out_nothing_was_measured() -> None:
+    found = repeated(timed_out=2)
+    assert (found.estimate("rtf_aggregate"), found.number("rtf_aggregate")) == (None, None)
+
+
+def test_what_a_time_out_says_nothing_of_is_summarised_over_those_that_finished() -> None:
+    found = repeated(1.0, 1.0, timed_out=1)
+    first = found.estimate("ttff_s")  # 3 s in both
+    assert first is not None
+    assert (first.value, first.n, first.timed_out) == (pytest.approx(3.0), 2, 0)
+
+
+def test_no_repeat_that_timed_out_leaves_everything_as_it_was() -> None:
+    found = repeated(1.0, 2.0).estimate("rtf_aggregate")
+    assert found is not None
+    assert (found.value, found.n, found.note) == (pytest.approx(math.sqrt(8)), 2, "")  # of 2 and 4
+    assert found.low is not None
+
+
+def test_a_speedup_with_a_time_out_is_that_of_medians_and_has_no_interval() -> None:
+    slow, fast = point("sequential", 1), point("threads", 2)
+    finished = [measured(slow), *(measured(fast, repeat, parts=SHARED) for repeat in (0, 1))]
+    late = [measured(fast, repeat, outcome=Outcome.TIMEOUT) for repeat in (2, 3, 4)]
+    runs = [*finished, late[0]]
+    gain = {found.executor: found.speedup() for found in points_of(runs)}["threads"]
+    assert gain is not None
+    assert (gain.value, gain.low, gain.n) == (pytest.approx(1.6), None, 3)  # 32 s against 20 s for as much
+    assert {found.executor: found.speedup() for found in points_of([*finished, *late])}["threads"] is None
+
+
+def test_what_executors_differ_in_by_default_is_no_axis_and_what_one_of_them_varies_is() -> None:
+    serial, parallel = {"loading": "serial"}, {"loading": "parallel"}
+    threads, processes = point("threads", 2), point("processes", 2)
+    threads.executor.update(serial)
+    processes.executor.update(parallel)
+    assert axes_of([vars(threads), vars(processes)]) == {}
+    other = point("processes", 2)
+    other.executor.update(serial)
+    assert axes_of([vars(threads), vars(processes), vars(other)]) == {"executor.loading": "loading"}

@@ -10,6 +10,7 @@ import pytest
 from harness.metrics import METRICS
 from harness.point import Point
 from harness.result import Measurement
+from tests.harness.executors.loads import complete
 from tests.harness.executors.streaming import FRAMES_PER_PIECE, PIECES
 from tests.harness.points import avatar, point, speaker
 
@@ -59,7 +60,7 @@ def test_the_spans_of_a_job_that_streams_lie_behind_one_another(measured: Measur
 
 
 def test_a_tts_behind_a_lock_finishes_before_it_is_released(measured: Measured) -> None:
-    m = measured(streaming("threads", 2, jobs=6))
+    m = measured(complete(streaming("threads", 2, jobs=6)))
     assert (m.result.outcome, m.result.reason) == ("ok", "")  # never two texts at once
     for job in range(6):
         assert marks(m, job) == ["audio"] * PIECES + ["frame"] * FRAMES_PER_PIECE * PIECES

@@ -1,0 +1,291 @@
+"""Whatever breaks, and wherever: the pipeline raises it at once, and nobody stays behind."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.contract import Job
+from harness.executors import pipelined, segments
+from harness.executors.arrivals import Requests
+from harness.executors.crew import Channel, Item
+from harness.executors.job import Placed
+from harness.point import Point
+from harness.recorder import RAISED, Recorder
+from harness.result import Measurement
+from tests.harness.executors.breaking import (
+    FINISHED,
+    FLUSH,
+    FRAMES_PER_PIECE,
+    STAGES,
+    Break,
+    Breaking,
+    Injected,
+)
+from tests.harness.executors.loads import executor, here, loaded, read
+from tests.harness.points import avatar, speaker, wait_until
+
+PLACES = [("tts", "say"), ("tts", "polish"), ("avatar", "draw"), ("avatar", "write")]
+BREAKING = "tests.harness.executors.breaking.Breaking"
+LIMIT_S = 1.0
+
+
+@dataclass
+class Case:
+    """A pipeline with what breaks in it, drawn by a number."""
+
+    number: int
+    breaks: list[Break] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        draw = random.Random(self.number)
+        self.workers = draw.randint(1, 3)
+        self.jobs = draw.randint(1, 8)
+        self.pieces = draw.randint(1, 4)
+        self.pause_s = draw.choice([0.0, 0.0, 0.0001])
+        self.options: dict[str, Any] = {
+            **executor("pipelined"),
+            "workers": self.workers,
+            "timing": "events",
+            "depth": draw.randint(1, 3),
+            "split": draw.choice(["component", "stage"]),
+            "share": draw.choice(["locked", "own"]),
+            "shared": draw.choice([["tts"], ["avatar"], ["tts", "avatar"]]),
+            "loading": draw.choice(["serial", "parallel"]),
+        }
+        every_ms = draw.choice([0.01, 1.0])
+        self.traffic: dict[str, Any] = draw.choice(
+            [
+                {"kind": "closed"},
+                {"kind": "poisson", "rate_per_min": 60_000 / every_ms, "seed": self.number},
+                {"kind": "burst", "size": 3, "every_s": every_ms / 1e3},
+            ]
+        )
+        self._draw = draw
+
+    def break_somewhere(self) -> Break:
+        component, stage = self._draw.choice(PLACES)
+        job = self._draw.randrange(self.jobs)
+        pieces = self.pieces * (FRAMES_PER_PIECE if stage == "write" else 1)
+        at = self._draw.choice([*range(pieces), FLUSH, STAGES, FINISHED])
+        return Break(FINISHED if at == FINISHED else component, stage, job, at)
+
+
+def broken(number: int) -> Case:
+    """One or two things break; two in about a third of the cases."""
+    case = Case(number)
+    case.breaks = [case.break_somewhere() for _ in range(1 + (number % 3 == 0))]
+    return case
+
+
+class Watched(Channel[Item]):
+    """A channel that tells when more lies in it than there is room for."""
+
+    overfull: list[int]
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        watched = self
+
+        class Items(deque[Any]):
+            def append(self, item: Any) -> None:
+                super().append(item)
+                if len(self) > watched.depth:
+                    Watched.overfull.append(len(self))
+
+        self._items = Items()
+
+
+@dataclass
+class Told:
+    """What came of a run."""
+
+    error: BaseException | None = None
+    took_s: float = 0.0
+    frames: dict[int, int] = field(default_factory=dict)
+    twice: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def overfull(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much lay in channels that had no room for it."""
+    Watched.overfull = []
+    monkeypatch.setattr(segments, "Channel", Watched)
+    monkeypatch.setattr(pipelined, "Channel", Watched)
+    return Watched.overfull
+
+
+@pytest.fixture
+def run(tmp_path: Path, overfull: list[int]) -> Iterator[Callable[[Case], Told]]:
+    """Runs a case in threads of this process."""
+    recorder = Recorder(tmp_path)
+    yield lambda case: _run(case, recorder)
+
+
+def _run(case: Case, recorder: Recorder) -> Told:
+    told, Injected.raised = Told(), []
+    jobs = [
+        Job(number, "text", "en", "", "", 64, 64, f"out/job{number}.mp4", number, None)
+        for number in range(case.jobs)
+    ]
+
+    class Build:
+        names = ("tts", "avatar")
+
+        def __call__(self, name: str, worker: int) -> Placed:
+            settings = {"role": name, "load_s": 0, "warm_up_s": 0, "stages": {}, "pause_s": case.pause_s}
+            return Placed(Breaking(case.breaks, case.pieces, **settings), worker=worker)
+
+    def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
+        for each in case.breaks:
+            if (each.at, each.job) == (FINISHED, job.index):
+                each.strike()
+        told.twice += [job.index] if job.index in told.frames else []
+        told.frames[job.index] = video["frames"]
+
+    def work() -> None:
+        requests = Requests(jobs, case.traffic, recorder, lambda *late: None)
+        try:
+            pipelined.run(Build(), requests, recorder, case.options, finished)
+        except BaseException as error:  # noqa: BLE001 - what it raises is what is looked at
+            told.error = error
+
+    before_s = time.monotonic()
+    thread = threading.Thread(target=work, name="run", daemon=True)
+    thread.start()
+    thread.join(LIMIT_S)
+    told.took_s = time.monotonic() - before_s
+    return told
+
+
+def is_first(error: BaseException | None, case: Case) -> bool:
+    """Whether it was injected here and nothing had been before; two within the same moment are both first."""
+    own = [each for each in Injected.raised if any(each.args[0] is one for one in case.breaks)]
+    return isinstance(error, Injected) and error in own and error.at_s - own[0].at_s < 0.005
+
+
+def left_behind() -> list[str]:
+    """Threads of a pipeline, or of one that has not returned, which are still there."""
+    ours = ("worker ", "run", "load ")
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(ours)]
+
+
+@pytest.mark.parametrize("numbers", [range(100), pytest.param(range(100, 1100), marks=pytest.mark.slow)])
+def test_the_first_error_is_raised_at_once_and_no_thread_stays(
+    run: Callable[[Case], Told], overfull: list[int], numbers: Sequence[int]
+) -> None:
+    wrong = []
+    for number in numbers:
+        case = broken(number)
+        told = run(case)
+        if not is_first(told.error, case):
+            wrong.append((case, told))
+        if number % 50 == 49 and wait_until(lambda: not left_behind(), 1.0) is False:
+            wrong.append((case, left_behind()))
+    assert wrong == []
+    assert overfull == []
+
+
+@pytest.mark.parametrize("numbers", [range(50), pytest.param(range(50, 500), marks=pytest.mark.slow)])
+def test_where_nothing_breaks_every_job_is_done_once_and_whole(
+    run: Callable[[Case], Told], overfull: list[int], numbers: Sequence[int]
+) -> None:
+    for case in map(Case, numbers):
+        told = run(case)
+        assert (told.error, told.twice) == (None, []), case
+        assert told.frames == dict.fromkeys(range(case.jobs), case.pieces * FRAMES_PER_PIECE), case
+        assert left_behind() == []
+    assert overfull == []
+
+
+def apart(number: int) -> Break:
+    """What breaks in a pipeline whose avatars are processes; each third dies and says nothing."""
+    case = Case(number)
+    found = case.break_somewhere()
+    while found.component == FINISHED or found.job > 3 or (isinstance(found.at, int) and found.at > 1):
+        found = case.break_somewhere()
+    dies = number % 3 == 0
+    return replace(found, how=["sigkill", "exit 0", "exit 7"][number // 3 % 3]) if dies else found
+
+
+@pytest.mark.parametrize("number", [0, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 31))])
+def test_with_avatars_in_processes_the_right_one_is_named_soon(
+    measured: Callable[[Point], Measurement], number: int
+) -> None:
+    broken = apart(number)
+    streaming = {"_target_": BREAKING, "breaks": [list(astuple(broken))], "pieces": 2}
+    components = {"tts": speaker(**streaming), "avatar": avatar(**streaming)}
+    made = loaded("pipelined", 1 + number % 2, 8, stages="processes", components=components)
+    result = measured(made).result
+    dead = f"worker {result.worker}" if broken.component == "avatar" else "the measured process"
+    said = {
+        "raise": f"Injected: {broken}",
+        "sigkill": f"{dead} was killed by SIGKILL",
+        "exit 0": f"{dead} ended with exit code 0 and no result",
+        "exit 7": f"{dead} ended with exit code 7 and no result",
+    }[broken.how]
+    assert (result.outcome, result.reason) == (
+        "failed" if broken.how == "raise" else "crashed", result.reason
+    )  # fmt: skip
+    assert said in result.reason
+    if broken.at != STAGES:  # nobody is at a stage yet
+        assert (result.component, result.stage, result.job) == (broken.component, broken.stage, broken.job)
+    assert result.duration_s < 4
+
+
+@pytest.mark.parametrize(
+    ("executor", "settings"),
+    [("pipelined", {"stages": "processes"}), pytest.param("processes", {}, marks=pytest.mark.slow)],
+)
+def test_a_worker_that_dies_while_it_has_nothing_to_do_is_named(
+    measured: Callable[[Point], Measurement], executor: str, settings: dict[str, Any]
+) -> None:
+    dying = {"avatar": avatar(_target_="tests.harness.executors.breaking.DyingIdle")}
+    traffic = {"kind": "constant", "rate_per_min": 120}
+    result = measured(loaded(executor, 1, 3, components=dying, traffic=traffic, **settings)).result
+    assert result.outcome == "crashed"
+    assert "worker 0 was killed by SIGKILL" in result.reason
+    assert [job.job for job in result.jobs] == [0]
+
+
+STAGES_OF_THE_PIPELINE = [("tts", "speak"), ("avatar", "motion"), ("avatar", "render"), ("avatar", "write")]
+
+
+@pytest.mark.parametrize("split", ["component", "stage"])
+@pytest.mark.parametrize("at", [0, FLUSH])
+@pytest.mark.parametrize(("component", "stage"), STAGES_OF_THE_PIPELINE)
+def test_an_error_of_any_stage_at_a_piece_or_at_the_end_is_raised_and_marked(
+    tmp_path: Path, component: str, stage: str, at: int | str, split: str
+) -> None:
+    settings = {"_target_": BREAKING, "breaks": [[component, stage, 1, at]]}
+    components = {"tts": speaker(**settings), "avatar": avatar(**settings)}
+    made = loaded("pipelined", 1, 4, split=split, components=components)
+    with pytest.raises(Injected):
+        here(made, tmp_path / "run")
+    spans = read(made, tmp_path / "run", []).spans
+    marked = {(s.phase, s.component, s.stage, s.job) for s in spans if s.count == RAISED}
+    assert marked == {("job", "", "", 1), ("stage", component, stage, 1)}
+
+
+@pytest.mark.parametrize("settings", [{"split": "component"}, {"split": "stage"}, {"stages": "processes"}])
+def test_the_end_goes_through_every_stage_once_and_last(tmp_path: Path, settings: dict[str, str]) -> None:
+    components = {"tts": speaker(), "avatar": avatar()}
+    run = here(loaded("pipelined", 1, 3, components=components, **settings), tmp_path / "run")
+    calls = Counter((s.component, s.stage) for s in run.spans if s.phase == "stage" and s.job == 1)
+    frames = run.jobs[1].frames
+    # once for each piece that is given, or made at the end, and once for the end of each of these
+    assert calls == {
+        ("tts", "speak"): 3, ("avatar", "motion"): frames + 2,
+        ("avatar", "render"): 2 * frames + 1, ("avatar", "write"): frames + 2,
+    }  # fmt: skip
+    ends = [max(s.end_ns for s in run.spans if (s.stage, s.job) == (stage, 1)) for _, stage in
+            STAGES_OF_THE_PIPELINE]  # fmt: skip
+    assert ends == sorted(ends)
