@@ -147,6 +147,18 @@ class _Segment:
         self._cursor = 0
 
     def read(self, names: Names) -> None:
+        if self._is_more():
+            self._read_on(names)
+        for slot in list(self.unfinished):
+            self._take(slot, names)
+
+    def _is_more(self) -> bool:
+        """Whether anything is written ahead; in one look, as this is asked at every poll."""
+        at = _SLOTS_AT + self._cursor * _SLOT.size
+        ahead = self._map[at : at + self._LOOK_AHEAD * _SLOT.size]
+        return ahead != bytes(len(ahead))
+
+    def _read_on(self, names: Names) -> None:
         slot, gap = self._cursor, 0
         while slot < _SEGMENT_SLOTS and gap < self._LOOK_AHEAD:
             self.unfinished[slot] = None
@@ -155,8 +167,6 @@ class _Segment:
         self._cursor = slot - gap
         for empty in range(self._cursor, slot):
             del self.unfinished[empty]
-        for slot in list(self.unfinished):
-            self._take(slot, names)
 
     def finish(self, names: Names) -> None:
         """Read again after the writer is gone: device times are added to spans that had ended."""

@@ -23,7 +23,7 @@ from harness.recorder import Reader
 from harness.result import Measurement, PointResult, Sample, Span
 from harness.telemetry import Sampler
 
-POLL_S = 0.1
+POLL_S = 0.2
 _VRAM_BACK_S = 10.0
 _VRAM_NOISE_MIB = 64
 _ANSWER_S = 1.0

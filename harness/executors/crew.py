@@ -49,7 +49,6 @@ class Crew:
             work()
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
             self._ended.put(error)
-            self.stop.set()
         else:
             self._ended.put(None)
 

@@ -132,8 +132,6 @@ class JobRun:
                 last = piece or last
                 yield None
             video = checked_video(last)
-        except GeneratorExit:  # nobody goes on with it, for reasons that are none of this job's
-            raise
         except BaseException:
             self.raised()
             raise

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.executors.arrivals import Coming, Requests
-from harness.executors.job import Build, Finished, JobRun
+from harness.executors.job import Build, Finished, JobRun, WorkerDied
 from harness.executors.parts import Loaded
 from harness.executors.spawn import Process, raise_for_the_dead, spawn
 from harness.recorder import Recorder
@@ -71,11 +71,19 @@ def _hand_out(requests: Requests, workers: Mapping[int, Process], free: int, tod
         left_s = (coming.due_ns - time.monotonic_ns()) / 1e9 if coming else _LOOK_EVERY_S
         if coming and num_free and left_s <= 0:
             if requests.has_come(coming) and requests.admit(coming):
-                os.write(todo, _COMING.pack(*coming))
+                _hand(coming, workers, todo)
                 num_free -= 1
             coming = requests.next()
         else:
             num_free += _more_free(workers, free, min(left_s, _LOOK_EVERY_S) if num_free else _LOOK_EVERY_S)
+
+
+def _hand(coming: Coming, workers: Mapping[int, Process], todo: int) -> None:
+    try:
+        os.write(todo, _COMING.pack(*coming))
+    except BrokenPipeError:  # nobody is left who could read it
+        worker, process = next(iter(workers.items()))
+        raise WorkerDied(worker, process.wait()) from None
 
 
 def _more_free(workers: Mapping[int, Process], free: int, seconds: float) -> int:

@@ -139,6 +139,20 @@ def test_what_a_process_used_is_not_forgotten_when_it_ends(monkeypatch: pytest.M
     assert cpu_s[-1] == max(cpu_s) > 0.2
 
 
+def test_a_child_of_one_that_is_known_is_found_at_the_next_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(
+        telemetry, "_LOOK_FOR_PROCESSES_EVERY", 10_000
+    )  # the first look is the only regular one
+    shell = ["sh", "-c", "read go; sleep 0.3; true"]
+    parent = subprocess.Popen(shell, stdin=subprocess.PIPE, start_new_session=True)
+    sampler = telemetry.Sampler("a family", parent.pid, time.monotonic_ns())
+    time.sleep(0.15)
+    parent.communicate(b"\n")
+    samples = sampler.stop()
+    assert max(s.value for s in samples if (s.scope, s.name) == ("tree", "processes")) == 2
+
+
 def test_a_process_of_the_point_that_has_just_begun_is_looked_for_before_it_is_called_foreign(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -149,7 +163,7 @@ def test_a_process_of_the_point_that_has_just_begun_is_looked_for_before_it_is_c
     monkeypatch.setattr(gpu, "readings", lambda index: {"used_mib": 480.0 + 500.0 * len(running)})
     monkeypatch.setattr(gpu, "reserved_mib", lambda index: 480.0)
     monkeypatch.setattr(telemetry, "INTERVAL_S", 0.1)
-    sampler = telemetry.Sampler("two", 0, time.monotonic_ns())
+    sampler = telemetry.Sampler("two", -1, time.monotonic_ns())
     for pause_s in (0.55, 0.25):  # found at a regular look, every 0.4 s; and before the next one
         running.append(begin("import time; time.sleep(60)", "two"))
         time.sleep(pause_s)

@@ -62,7 +62,7 @@ class Breaking(Simulated):
     def __init__(
         self,
         breaks: Sequence[Break | Sequence[Any]] = (),
-        pieces: int = 0,
+        pieces: int | None = None,
         pause_s: float = 0.0,
         **settings: Any,
     ) -> None:
@@ -82,7 +82,7 @@ class Breaking(Simulated):
         ]
 
     def _whole(self, job: Job) -> Sequence[Stage]:
-        if not self._pieces:
+        if self._pieces is None:
             return super().stages(job)
         return [Say(self._pieces), Polish()] if self.role == "tts" else [Draw(), Write()]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -101,14 +102,34 @@ def here(made: Point, folder: Path) -> Run:
     def unfinished(job: int, due_ns: int, left_ns: int) -> None:
         events("unfinished", job=job, due_ns=due_ns, left_ns=left_ns)
 
-    try:
+    def work() -> None:
         module = importlib.import_module(f"harness.executors.{made.executor['name']}")
         options = {**made.executor, "timing": made.timing, "folder": str(folder)}
         build = Builder(made, jobs, recorder, events, folder)
         module.run(build, Requests(jobs, made.traffic, recorder, unfinished), recorder, options, finished)
-    finally:
-        os.close(events._file)
+
+    in_time(work)
+    os.close(events._file)  # not where it raises: its threads may still write there
     return read(made, folder, files)
+
+
+def in_time(work: Callable[[], object], limit_s: float = 30.0) -> None:
+    """Do it in a thread, so that what never ends is an error; raises what it raises."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - for the thread that waits
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="run", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise TimeoutError(f"the executor still runs after {limit_s:g} s")
+    if raised:
+        raise raised[0]
 
 
 def read(made: Point, folder: Path, files: list[str]) -> Run:

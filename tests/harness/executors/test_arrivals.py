@@ -246,6 +246,8 @@ def test_jobs_are_due_when_the_schedule_says_and_begin_then_where_somebody_is_fr
     assert [job.start_s for job in alone] == pytest.approx([0.02, 0.1, 0.25], abs=0.03)
     assert all(job.start_s >= (job.due_s or 0.0) for job in run.jobs)
     assert run.unfinished == ()
+    [arriving] = [span for span in run.spans if span.phase == "arrival"]
+    assert 0.2 < arriving.seconds < 0.25 + 0.03 + 2 * SERVICE_S
 
 
 @through_executors

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from harness.metrics import METRICS
 from harness.point import Point
 from harness.result import Measurement
-from tests.harness.executors.loads import complete
+from tests.harness.executors.loads import complete, here, loaded
 from tests.harness.executors.streaming import FRAMES_PER_PIECE, PIECES
 from tests.harness.points import avatar, point, speaker
 
@@ -42,6 +43,21 @@ def test_each_piece_is_drawn_before_the_next_is_said(measured: Measured, executo
     assert marks(m, 0) == (["audio"] + ["frame"] * FRAMES_PER_PIECE) * PIECES
     # the first frame follows the first piece of audio; 3 more pieces of 10 ms each are to come
     assert VALUES["first_frame_lead_s"](m) > 0.03  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_pipeline_says_no_more_pieces_ahead_than_there_are_places(tmp_path: Path, depth: int) -> None:
+    tts = speaker(_target_="tests.harness.executors.breaking.Breaking", pieces=12)
+    slow = avatar(_target_="tests.harness.executors.breaking.Breaking", pieces=12, pause_s=0.003)
+    made = loaded("pipelined", 1, 1, depth=depth, components={"tts": tts, "avatar": slow})
+    spans = here(made, tmp_path / "run").spans
+    said = [s.start_ns for s in spans if s.phase == "mark" and s.stage == "audio"]
+    # when each piece is drawn: three calls, for two frames and their end
+    drawn = [s.end_ns for s in spans if s.phase == "stage" and s.stage == "draw"][2 : 3 * 12 : 3]
+    assert len(said) == len(drawn) == 12
+    ahead = [sum(at <= done for at in said) - number for number, done in enumerate(drawn)]
+    # one is being drawn, `depth` lie between, and one is held until there is a place
+    assert max(ahead) == 1 + depth + 1
 
 
 def test_a_piece_that_another_stage_passes_on_is_marked_once_with_its_samples(measured: Measured) -> None:
