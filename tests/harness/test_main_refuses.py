@@ -32,7 +32,7 @@ WRONG = {
     ("workload.seed=[1",): "",
     ("tts=",): "tts=: choose from canned, simulated, xtts",
     ("avatar=null",): "avatar=null: choose from ditto, ditto_fast, ditto_upstream, simulated",
-    ("executor=null,threads",): "executor=null,threads: choose from pipelined, processes, queue, sequential, threads",
+    ("executor=null,threads",): "executor=null,threads: choose from pipelined, processes, queue",
     ("~asr",): "~asr: nothing can be taken away; leave it out, or give it another value",
     ("seed=1", "~workload.rules"): "~workload.rules: nothing can be taken away",
     ("tts=[xtts,canned]",): "tts=[xtts,canned]: takes one option at a time; use tts=xtts,canned",

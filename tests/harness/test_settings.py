@@ -156,7 +156,8 @@ def test_all_that_decides_the_numbers_is_part_of_what_a_point_is(override: str) 
 
 def test_a_combination_that_cannot_be_is_planned_as_skipped_with_a_remedy() -> None:
     assert planned("executor.workers=2").not_applicable == (
-        "executor.workers=2: executor=sequential has one worker; use executor=threads, processes, queue or pipelined"
+        "executor.workers=2: executor=sequential has one worker; "
+        "use executor=threads, processes, queue or pipelined"
     )
 
 

@@ -19,7 +19,6 @@ from harness.executors.arrivals import due_s
 from tests.harness.executors.loads import Run, here, loaded
 from tests.harness.executors.theory import exponential_s, lindley, served, taking_turns, tandem
 
-pytestmark = pytest.mark.usefixtures("on_time")
 SPEAK_S, DRAW_S = 0.04, 0.06
 SERVICE_S = SPEAK_S + DRAW_S
 # Where waits add up what each job loses, or a process is handed what the next one needs.
@@ -29,7 +28,7 @@ Ran = Callable[..., Run]
 
 
 @pytest.fixture
-def ran(tmp_path: Path) -> Ran:
+def ran(tmp_path: Path, on_time: None) -> Ran:
     """Runs an executor with these service times, and what else is given to `loaded`."""
     numbers = itertools.count()
     times = {"speak_s": SPEAK_S, "draw_s": DRAW_S}
