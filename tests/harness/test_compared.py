@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness.typed import harness
 
 PAINTED = [
@@ -33,6 +35,7 @@ def test_the_sequential_point_is_measured_first_whatever_the_order_of_the_words(
     ]
 
 
+@pytest.mark.slow
 def test_a_stored_point_is_compared_once_its_reference_is_there(here: Path) -> None:
     harness(here, "executor=threads", *PAINTED)
     [alone] = results(here)

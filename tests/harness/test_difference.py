@@ -60,7 +60,7 @@ def speaks(index: int) -> float:
     return 0.5 + 0.45 * math.sin(index * math.tau * 4 / 25)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("size", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)], ids=["small", "large"])
 def test_a_mouth_that_stays_shut_and_a_video_one_frame_late_are_not_within_tolerance(
     size: tuple[int, int], tmp_path: Path
 ) -> None:

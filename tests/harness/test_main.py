@@ -155,7 +155,9 @@ def test_a_damaged_result_is_named_and_not_measured_over(here: Path, monkeypatch
 SWEEP = ["executor=processes", "executor.workers=2", "avatar.load_s=0,0.01", "name=cut"]  # two points
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_an_interrupted_sweep_leaves_no_process_and_goes_on_where_it_was(
     here: Path, number: signal.Signals
 ) -> None:

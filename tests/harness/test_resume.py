@@ -31,6 +31,7 @@ def test_a_point_that_hung_is_measured_again_under_other_limits(here: Path) -> N
     assert (code, the_result(here)["outcome"]) == (0, "ok")
 
 
+@pytest.mark.slow
 def test_a_stored_result_whose_portrait_has_changed_since_is_told(here: Path) -> None:
     portrait = here / "me.png"
     for suffix in (".png", ".json"):
