@@ -17,7 +17,7 @@ from typing import Any
 from harness.executors.arrivals import Coming, Requests
 from harness.executors.job import Build, Finished, JobRun, WorkerDied
 from harness.executors.parts import Loaded
-from harness.executors.spawn import Process, raise_for_the_dead, spawn
+from harness.executors.spawn import Process, raise_for_the_dead, spawn, to_parent
 from harness.recorder import Recorder
 
 _COMING = struct.Struct("<iq")
@@ -54,14 +54,20 @@ def work(
 ) -> None:
     """What a worker process runs: load everything, say so, take requests until there are no more."""
     worker = options["worker"]
-    parts = Loaded(build, options, [worker])
+    # Worker processes load beside each other or not; in one of them it is one component after the other.
+    parts = Loaded(build, {**options, "loading": "serial"}, [worker])
     parts.load()
-    os.write(options["free"], b".")
+    _tell_free(options["free"])
     while record := os.read(options["todo"], _COMING.size):
         request = requests.request(Coming(*_COMING.unpack(record)))
         video = JobRun(recorder, request, worker, options["timing"]).run(parts)
         finished(request.job, worker, video)
-        os.write(options["free"], b".")
+        _tell_free(options["free"])
+
+
+def _tell_free(free: int) -> None:
+    with to_parent():
+        os.write(free, b".")
 
 
 def _hand_out(requests: Requests, workers: Mapping[int, Process], free: int, todo: int) -> None:

@@ -19,7 +19,7 @@ from harness.executors.crew import Stopped
 from harness.executors.job import Build, Finished, JobRun, WorkerDied, checked_video
 from harness.executors.parts import Loaded
 from harness.executors.segments import Inbox, job_marked, taken
-from harness.executors.spawn import Process, raise_for_the_dead, spawn
+from harness.executors.spawn import Process, hear, raise_for_the_dead, say, spawn
 from harness.recorder import Recorder
 
 _LOOK_EVERY_S = 0.02
@@ -101,19 +101,19 @@ def work(
     worker, line = options["worker"], Connection(options["line"])
     parts = Loaded(build, options, [worker], names=["avatar"])
     parts.load()
-    line.send(_READY)
-    while (coming := line.recv()) is not None:
+    say(line, _READY)
+    while (coming := hear(line)) is not None:
         job = JobRun(recorder, requests.request(Coming(*coming)), worker, options["timing"])
         placed, _ = parts("avatar", worker)
         last = Piece("nothing", {})
         for piece in job.drive(job.steps("avatar", placed), _asked_for(line)):
             last = piece or last
         job.settle()
-        line.send((last.kind, last.data if last.kind == "video" else None))
+        say(line, (last.kind, last.data if last.kind == "video" else None))
 
 
 def _asked_for(line: Connection) -> Iterator[Piece]:
-    line.send(_MORE)
-    while (piece := line.recv()) is not _NO_MORE:
+    say(line, _MORE)
+    while (piece := hear(line)) is not _NO_MORE:
         yield piece
-        line.send(_MORE)
+        say(line, _MORE)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
 
 from harness.executors.job import WorkerDied
 
@@ -27,3 +31,24 @@ def raise_for_the_dead(workers: Mapping[int, Process], is_done: bool) -> None:
         code = process.poll()
         if code or (code is not None and not is_done):
             raise WorkerDied(worker, code)
+
+
+@contextlib.contextmanager
+def to_parent() -> Iterator[None]:
+    """Around each use of a line to the process that started this one. Where that is gone, this one ends
+    without a word: what it could tell of is the consequence, and would be taken for the reason.
+    """
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        os._exit(1)
+
+
+def say(line: Connection, what: object) -> None:
+    with to_parent():
+        line.send(what)
+
+
+def hear(line: Connection) -> Any:
+    with to_parent():
+        return line.recv()

@@ -31,7 +31,7 @@ def executor(name: str) -> Mapping[str, Any]:
     files = [ROOT / "conf/executor_base.yaml", ROOT / f"conf/executor/{name}.yaml"]
     merged: dict[str, Any] = {}
     for file in files:
-        merged |= OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[operator]
+        merged |= OmegaConf.to_container(OmegaConf.load(file))  # type: ignore[arg-type]
     return {key: value for key, value in merged.items() if key not in ("defaults", "rules", "impossible")}
 
 

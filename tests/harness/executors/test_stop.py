@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,64 +28,15 @@ from tests.harness.executors.breaking import (
     FLUSH,
     FRAMES_PER_PIECE,
     STAGES,
-    Break,
     Breaking,
     Injected,
 )
-from tests.harness.executors.loads import executor, here, in_time, loaded, read
-from tests.harness.points import avatar, speaker, wait_until
+from tests.harness.executors.cases import Case, apart, broken
+from tests.harness.executors.loads import here, in_time, loaded, read
+from tests.harness.points import avatar, environment, speaker, wait_until
 
-PLACES = [("tts", "say"), ("tts", "polish"), ("avatar", "draw"), ("avatar", "write")]
 BREAKING = "tests.harness.executors.breaking.Breaking"
 LIMIT_S = 1.0
-
-
-@dataclass
-class Case:
-    """A pipeline with what breaks in it, drawn by a number."""
-
-    number: int
-    breaks: list[Break] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        draw = random.Random(self.number)
-        self.workers = draw.randint(1, 3)
-        self.jobs = draw.randint(1, 8)
-        self.pieces = draw.randint(0, 4)
-        self.pause_s = draw.choice([0.0, 0.0, 0.0001])
-        self.options: dict[str, Any] = {
-            **executor("pipelined"),
-            "workers": self.workers,
-            "timing": "events",
-            "depth": draw.randint(1, 3),
-            "split": draw.choice(["component", "stage"]),
-            "share": draw.choice(["locked", "own"]),
-            "shared": draw.choice([["tts"], ["avatar"], ["tts", "avatar"]]),
-            "loading": draw.choice(["serial", "parallel"]),
-        }
-        every_ms = draw.choice([0.01, 1.0])
-        self.traffic: dict[str, Any] = draw.choice(
-            [
-                {"kind": "closed"},
-                {"kind": "poisson", "rate_per_min": 60_000 / every_ms, "seed": self.number},
-                {"kind": "burst", "size": 3, "every_s": every_ms / 1e3},
-            ]
-        )
-        self._draw = draw
-
-    def break_somewhere(self) -> Break:
-        component, stage = self._draw.choice(PLACES)
-        job = self._draw.randrange(self.jobs)
-        pieces = self.pieces * (FRAMES_PER_PIECE if stage == "write" else 1)
-        at = self._draw.choice([*range(pieces), FLUSH, STAGES, FINISHED])
-        return Break(FINISHED if at == FINISHED else component, stage, job, at)
-
-
-def broken(number: int) -> Case:
-    """One or two things break; two in about a third of the cases."""
-    case = Case(number)
-    case.breaks = [case.break_somewhere() for _ in range(1 + (number % 3 == 0))]
-    return case
 
 
 class Watched(Channel[Item]):
@@ -214,16 +164,6 @@ def test_threads_begin_nothing_more_once_one_has_failed(tmp_path: Path) -> None:
     assert len(begun) <= 6  # of each worker the job at hand, and perhaps one more
 
 
-def apart(number: int) -> Break:
-    """What breaks in a pipeline whose avatars are processes; each third dies and says nothing."""
-    case = Case(number)
-    found = case.break_somewhere()
-    while found.component == FINISHED or found.job > 3 or (isinstance(found.at, int) and found.at > 1):
-        found = case.break_somewhere()
-    dies = number % 3 == 0
-    return replace(found, how=["sigkill", "exit 0", "exit 7"][number // 3 % 3]) if dies else found
-
-
 @pytest.mark.parametrize("number", [0, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 31))])
 def test_with_avatars_in_processes_the_right_one_is_named_soon(
     measured: Callable[[Point], Measurement], number: int
@@ -271,6 +211,21 @@ def test_a_request_for_workers_that_have_all_died_meanwhile_names_one(tmp_path: 
     with pytest.raises(WorkerDied, match="worker 3 exited with code 5"):
         processes._hand(Coming(0, 0), dead, todo_in)
     os.close(todo_in)
+
+
+@pytest.mark.parametrize("use", ["hear(line)", "say(line, 1)", "say(line, bytes(10**7))"])
+def test_a_worker_whose_parent_is_gone_ends_without_a_word(use: str) -> None:
+    """What it would tell of is no reason why the point ended."""
+    program = (
+        "import socket; from multiprocessing.connection import Connection\n"
+        "from harness.executors.spawn import hear, say\n"
+        "here, there = socket.socketpair(); line = Connection(here.detach()); there.close()\n"
+        f"{use}; print('goes on')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env=environment(), check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, b"", b"")
 
 
 STAGES_OF_THE_PIPELINE = [("tts", "speak"), ("avatar", "motion"), ("avatar", "render"), ("avatar", "write")]

@@ -71,7 +71,9 @@ def tandem(
     Blocking after service: who is done at the first station stays there until there is a place, and a place
     is free once job k - places has begun at the second, which `servers` do.
     """
-    free, left, begun, found = [0.0] * servers, 0.0, [], []
+    free, left = [0.0] * servers, 0.0
+    begun: list[float] = []
+    found: list[tuple[float, float]] = []
     for number, (arrival, one, two) in enumerate(zip(arrivals, first, second, strict=False)):
         start = max(arrival, left)
         left = max(start + one, begun[number - places] if number >= places else 0.0)
