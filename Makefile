@@ -13,7 +13,7 @@ test: .venv/.installed
 	$(PYTHON_ENV) -m pytest -q -n 2 --dist loadscope
 
 test-slow: .venv/.installed
-	$(PYTHON_ENV) -m pytest -q -m "slow and not gpu"
+	$(PYTHON_ENV) -m pytest -q -n 2 --dist loadscope -m "slow and not gpu"
 
 lint: .venv/.installed
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

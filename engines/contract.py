@@ -84,9 +84,9 @@ class Stage(Protocol):
 class Component(Protocol):
     """A model with its stages. The constructor takes the keys of its file in conf/ and loads nothing.
 
-    load and warm_up are called once, in this order, in the thread that will own the component unless the
-    executor shares it; between them build, where it has one (Buildable). Raises ValueError for a wrong
-    setting, NotApplicable for what cannot run here.
+    load and warm_up are called once, in this order, in a thread that need not be the one that uses the
+    component later; between them build, where it has one (Buildable). Raises ValueError for a wrong setting,
+    NotApplicable for what cannot run here.
     """
 
     def load(self) -> None: ...

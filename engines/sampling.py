@@ -49,7 +49,9 @@ def _store_sound(stages: Sequence[Stage], job: Job, path: Path) -> None:
     said = [
         piece for piece in _flow(stages, [Piece("text", job.text, len(job.text))]) if piece.kind == "audio"
     ]
-    samples = [np.array(piece.data, np.float32).reshape(-1) for piece in said if piece.data is not None]
+    samples = [
+        np.array(piece.data, np.float32).reshape(-1) for piece in said if isinstance(piece.data, np.ndarray)
+    ]
     if samples:
         np.savez_compressed(path, audio=np.concatenate(samples), rate=np.array(said[0].rate))
 

@@ -54,9 +54,9 @@ def judge(
     failure = _first(events, "failure")
     if failure and failure["type"] == "WorkerDied":
         worker, code = int(failure["dead_worker"]), int(failure["exit_code"])
-        return _death(
-            code, f"worker {worker}", [span for span in open_spans if span.worker == worker], oom_kills
-        )
+        mine = [span for span in open_spans if span.worker == worker]
+        found = _death(code, f"worker {worker}", mine, oom_kills)
+        return found if mine else replace(found, worker=worker)
     if failure:
         found = _exception(failure, open_spans)
         return replace(found, reason="; ".join([found.reason, *known]))

@@ -24,7 +24,7 @@ from tests.harness.points import ROOT, avatar, point, processes_with, wait_until
 POINT = point(
     jobs=1, avatar=avatar(stages={"motion": {"sleep_s": 0.1}, "render": {"per": "frame"}, "write": {}})
 )
-SLEEP = 'time.sleep(self._work.get("sleep_s", 0.0))'
+SLEEP = "time.sleep(self._sleep_s())"
 
 
 def test_launches_take_turns_so_that_a_drift_meets_both_sides_alike() -> None:

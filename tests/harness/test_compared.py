@@ -48,6 +48,7 @@ def test_a_stored_point_is_compared_once_its_reference_is_there(here: Path) -> N
     assert again["started_at"] == alone["started_at"]
 
 
+@pytest.mark.slow
 def test_a_reference_that_is_measured_anew_is_compared_again_with_all_that_named_it(here: Path) -> None:
     harness(here, "executor=sequential,threads", *PAINTED)
     before = {one["point"]["executor"]["name"]: one for one in results(here)}

@@ -65,6 +65,10 @@ def test_of_two_hung_workers_the_one_that_is_later_is_named() -> None:
     assert found.span.stage == "b"
 
 
+def test_workers_that_wait_for_the_next_request_are_neither_stuck_nor_idle() -> None:
+    assert breach(10_000, span("arrival", 100), limits=LIMITS | {"total": 1e6}) is None
+
+
 def test_a_job_without_its_first_frame_is_a_timeout_and_one_with_it_is_not() -> None:
     assert breach(116, span("job", 100)) is None
     found = breach(116, span("job", 100), first_frames=set())

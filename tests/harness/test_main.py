@@ -156,7 +156,11 @@ SWEEP = ["executor=processes", "executor.workers=2", "avatar.load_s=0,0.01", "na
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+    "number",
+    [
+        signal.SIGKILL,
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGTERM)),
+    ],
 )
 def test_an_interrupted_sweep_leaves_no_process_and_goes_on_where_it_was(
     here: Path, number: signal.Signals

@@ -35,6 +35,7 @@ def kind(one: PointResult) -> str:
     return "noisy" if one.point["avatar"]["_target_"] == NOISY else "quiet"
 
 
+@pytest.mark.slow
 def test_a_sweep_repeats_its_noisy_point_longer_than_the_quiet_one_and_in_turns(here: Path) -> None:
     # What is drawn for the noisy one, beside 0.05 s that are spent in any case.
     assert half_width([0.05 + 4 * 0.03 * factor(launch) for launch in range(7)]) > 0.8

@@ -114,6 +114,7 @@ def test_a_stored_reference_without_samples_is_measured_again_though_the_sweep_n
     assert (found.point.id, found.force) == (plain.point.id, True)
 
 
+@pytest.mark.slow
 def test_a_reference_that_failed_here_is_not_tried_again_and_the_line_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -21,6 +21,7 @@ def the_result(here: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+@pytest.mark.slow
 def test_a_point_that_hung_is_measured_again_under_other_limits(here: Path) -> None:
     slow = "tts.load_s=1.2"
     assert harness(here, slow)[0] == 1

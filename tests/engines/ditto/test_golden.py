@@ -13,8 +13,9 @@ from tests import golden
 FILE = Path(__file__).parents[2] / "data" / "golden.json"
 CASES = {case["id"]: case for case in golden.load(FILE)["cases"]}
 NETWORK_CASES = [name for name in CASES if "/pipe/" not in name or name.endswith("/schedule")]
-# the full chain repeats what four full cases and the tiny chain hold, fifty steps what ten do
-SLOW = {"open/full/chain", "open/full/lmdm/ddim50"}
+# The full chain repeats what four full cases and the tiny chain hold, fifty steps what ten do, and the
+# renderer's tiny cases have all of its operators.
+SLOW = {"open/full/chain", "open/full/lmdm/ddim50", "open/full/decoder", "open/full/warp_network"}
 
 
 @pytest.fixture(scope="module", autouse=True)
