@@ -12,7 +12,7 @@ import av
 
 from harness import attestation, clip, validity
 from harness.point import Point, is_open
-from harness.result import JobResult, Outcome, PointResult, Span, Unfinished
+from harness.result import JobResult, Outcome, PointResult, Sample, Span, Unfinished
 
 UPSTREAM_LONGEST = 1920  # px; max_size of upstream's setup() where nothing is given
 
@@ -174,7 +174,9 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def evidence(point: Point, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def evidence(
+    point: Point, events: Sequence[Mapping[str, Any]], samples: Iterable[Sample] = ()
+) -> dict[str, Any]:
     """states: what the components were at when asked; mismatches: sentences on what ran otherwise than asked,
     or changed while it ran. Without what is empty.
     """
@@ -182,6 +184,7 @@ def evidence(point: Point, events: Sequence[Mapping[str, Any]]) -> dict[str, Any
     unlike = [
         *attestation.mismatches(point.components(), attested),
         *attestation.wrong_cards(point.executor.get("devices"), attested),
+        *attestation.wrong_mps(point.executor.get("mps"), samples),
         *attestation.changes(events),
     ]
     found = {"states": by_worker(events, "state"), "mismatches": unlike}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.point import flatten
+from harness.result import Sample
 
 # What holds for a whole run; whatever else a component says may be a count (of speakers, of faces).
 FACTS = (
@@ -82,6 +83,20 @@ def wrong_cards(devices: Sequence[int] | None, attested: ByWorker) -> list[str]:
                         f"executor.devices: {name}.{stage} of {worker} belongs on {asked}, ran on {ran}"
                     )
     return found
+
+
+def wrong_mps(asked: bool | None, samples: Iterable[Sample]) -> list[str]:
+    """A sentence where processes were clients of NVIDIA's Multi-Process Service and should not be, or the
+    other way round; [] for an executor that has no such setting.
+    """
+    if asked is None:
+        return []
+    seen = any(sample.name == "mps_client" for sample in samples)
+    if asked and not seen:
+        return ["executor.mps=true was asked, no process was seen to be a client of its daemon"]
+    return (
+        ["executor.mps=false was asked, processes were clients of its daemon"] if seen and not asked else []
+    )
 
 
 def compared(components: Components, attested: ByWorker, name: str) -> tuple[list[str], list[str]]:

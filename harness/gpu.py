@@ -69,6 +69,12 @@ def processes(index: int) -> dict[int, float | None] | None:
     return None if listed is None else {one.pid: _scaled(one.usedGpuMemory, 1 / MIB) for one in listed}
 
 
+def mps_clients(index: int) -> set[int]:
+    """Processes that use one GPU through NVIDIA's Multi-Process Service; none where the driver does not say."""
+    listed = _read(pynvml.nvmlDeviceGetMPSComputeRunningProcesses, handles()[index])
+    return {one.pid for one in listed or ()}
+
+
 @functools.cache
 def reserved_mib(index: int) -> float | None:
     """What the driver keeps of `used_mib` for itself; None where it does not say."""

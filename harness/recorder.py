@@ -38,6 +38,13 @@ RAISED = -1
 _PHASE_ID = {name: index for index, name in enumerate(PHASES)}
 
 
+class _Thread(threading.local):
+    """The calling thread's number, asked for once in each thread: it takes a call of the system."""
+
+    def __init__(self) -> None:
+        self.number = threading.get_native_id()
+
+
 class Recorder:
     """Writes the spans of one process. begin and end may be called from any thread."""
 
@@ -47,6 +54,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._names: dict[tuple[str, str], int] = {}
         self._maps: list[mmap.mmap] = []
+        self._thread = _Thread()
         self._slots = itertools.count()  # next() is atomic under the GIL
         self._grow(0)
 
@@ -81,7 +89,7 @@ class Recorder:
             name,
             worker,
             _PHASE_ID[phase],
-            threading.get_native_id(),
+            self._thread.number,
             start_ns or time.monotonic_ns(),
         )
         return slot

@@ -64,7 +64,8 @@ class Span:
 class Sample:
     """One reading of telemetry.
 
-    scope and name  "process <pid>": rss_mib, cpu_s (total so far), threads, vram_mib (NVML)
+    scope and name  "process <pid>": rss_mib, cpu_s (total so far), threads, vram_mib (NVML), mps_client (1
+                    where it used a GPU through the Multi-Process Service)
                     "tree" (sum over the point's processes): rss_mib, cpu_s, vram_mib, processes
                     "gpu <index>": used_mib, util_pct, mem_util_pct, power_w, sm_mhz, mem_mhz, temp_c,
                     throttle (bits), foreign_processes and foreign_mib (not the point's, where that is told)

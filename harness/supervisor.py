@@ -96,7 +96,7 @@ def measure(
     }
     spans = watched.reader.spans()
     events = assemble.read_events(folder / "events.jsonl")
-    watched.evidence |= assemble.evidence(point, events)
+    watched.evidence |= assemble.evidence(point, events, samples)
     open_spans = [span for span in spans if not span.end_ns]
     exit_code = None if breach else watched.process.returncode
     found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from harness import gpu, tree
+from harness import gpu, tree, variables
 from harness.result import Sample
 
 INTERVAL_S = 0.25
@@ -31,6 +31,7 @@ class Sampler:
         self._looked_at: Set[int] = set()
         self._cpu_s = 0.0
         self._others = Others()
+        self._has_mps = variables.mps_daemon() is not None
         self._stop = threading.Event()
         self.cost_s = 0.0  # CPU seconds of the sampler itself
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -116,6 +117,7 @@ class Sampler:
                     by_process[pid] = by_process.get(pid, 0.0) + mib
         for pid, mib in by_process.items():
             self._add(now_s, f"process {pid}", "vram_mib", mib)
+        self._sample_mps_clients(now_s)
         if by_process:  # a container may hide whose memory it is: then it is not known, and not zero
             self._add(now_s, "tree", "vram_mib", sum(by_process.values()))
         for index, found in enumerate(listed):
@@ -123,6 +125,12 @@ class Sampler:
             read |= self._others.of(found, read.get("used_mib"), gpu.reserved_mib(index))
             for name, value in read.items():
                 self._add(now_s, f"gpu {index}", name, value)
+
+    def _sample_mps_clients(self, now_s: float) -> None:
+        """Of the point's processes; where no daemon runs nobody is asked."""
+        for index in range(len(gpu.handles())) if self._has_mps else ():
+            for pid in gpu.mps_clients(index) & self._processes.keys():
+                self._add(now_s, f"process {pid}", "mps_client", 1.0)
 
     def _add(self, time_s: float, scope: str, name: str, value: float) -> None:
         self._samples.append(Sample(time_s, scope, name, float(value)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,14 @@ from harness import supervisor
 
 # As the measured processes have it, see harness.supervisor: before torch computes anything.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
+
+# Modules that take long; begun first, so that no core is left alone with one of them at the end.
+_LONG = ("test_pipeline", "test_hostile", "test_main", "test_main_refuses", "test_supervisor", "test_upstream")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: Path(item.path).stem not in _LONG)  # stable: the rest keeps its order
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,17 @@ def test_every_option_makes_a_point(group: str, option: str) -> None:
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))
-def test_every_point_of_every_sweep_keeps_the_rules(sweep: str) -> None:
+def test_the_first_and_the_last_point_of_every_sweep_keep_the_rules(sweep: str) -> None:
+    keeps_the_rules(sweep, lambda axes: [tuple(axis[0] for axis in axes), tuple(axis[-1] for axis in axes)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_value_of_every_sweep_keeps_the_rules(sweep: str) -> None:
+    keeps_the_rules(sweep, combinations)
+
+
+def keeps_the_rules(sweep: str, chosen: Callable[[list[list[str]]], list[tuple[str, ...]]]) -> None:
     config = composed(f"+sweep={sweep}", with_hydra=True)
     assert config.name == sweep  # its results go to runs/<the word on the command line>
     assert config.hydra.sweeper._target_ == "hydra_plugins.planned.PlannedSweeper"
@@ -80,7 +91,7 @@ def test_every_point_of_every_sweep_keeps_the_rules(sweep: str) -> None:
         else [axis.input_line]
         for axis in OverridesParser.create().parse_overrides(params)
     ]
-    plans = [settings.read(composed(f"+sweep={sweep}", *values)) for values in combinations(axes)]
+    plans = [settings.read(composed(f"+sweep={sweep}", *values)) for values in chosen(axes)]
     settings.check_sweep(plans)
     assert len({plan.point.id for plan in plans}) == len(plans) > 1
 

@@ -172,6 +172,7 @@ def begin(command: list[str], clone: Path, tmp_path: Path) -> subprocess.Popen[s
     )
 
 
+@pytest.mark.slow
 def test_each_side_runs_the_code_of_its_own_commit_in_turn(
     session: list[str], clone: Path, tmp_path: Path
 ) -> None:

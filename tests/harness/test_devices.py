@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness import attestation, gpu, settings, variables
+from harness import attestation, gpu, settings, supervisor, variables
+from harness.result import Sample
 from harness.settings import SettingError
 from tests.harness.conf import composed, planned
-from tests.harness.points import point
+from tests.harness.points import avatar, point
 
 
 def on_machine_with(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +82,40 @@ def test_what_is_shared_belongs_on_the_first_gpu() -> None:
     assert attestation.wrong_cards([1, 0], {"shared": attested(gpt="cuda:1")}) == []
     [told] = attestation.wrong_cards([1, 0], {"shared": attested(gpt="cuda:0")})
     assert told == "executor.devices: avatar.gpt of shared belongs on cuda:1, ran on cuda:0"
+
+
+def client(name: str) -> list[Sample]:
+    return [Sample(1.0, "process 7", name, 1.0)]
+
+
+def test_mps_that_was_asked_and_not_used_is_no_ok_point_and_neither_is_one_that_was_used_unasked() -> None:
+    assert attestation.wrong_mps(True, client("mps_client")) == []
+    assert attestation.wrong_mps(False, client("vram_mib")) == []
+    assert attestation.wrong_mps(None, client("mps_client")) == []
+    [told] = attestation.wrong_mps(True, client("vram_mib"))
+    assert told == "executor.mps=true was asked, no process was seen to be a client of its daemon"
+    [told] = attestation.wrong_mps(False, client("mps_client"))
+    assert told == "executor.mps=false was asked, processes were clients of its daemon"
+
+
+def test_clients_of_mps_are_sampled_where_its_daemon_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str
+) -> None:
+    on_machine_with(1, monkeypatch)
+    monkeypatch.setattr(gpu, "processes", lambda index: {})
+    monkeypatch.setattr(gpu, "readings", lambda index: {"used_mib": 100.0})
+    monkeypatch.setattr(gpu, "reserved_mib", lambda index: 100.0)
+    monkeypatch.setattr(gpu, "describe", list)
+    monkeypatch.setattr(
+        gpu, "mps_clients", lambda index: {int(one.name) for one in Path("/proc").glob("[0-9]*")}
+    )
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    os.mkfifo(tmp_path / "control")
+    asked = point("processes", 1, avatar=avatar(load_s=0.6))
+    asked.executor["mps"] = True
+    with_daemon = supervisor.measure(asked, tmp_path / "with", token)
+    assert (with_daemon.result.outcome, with_daemon.result.reason) == ("ok", "")
+    assert any(sample.name == "mps_client" for sample in with_daemon.samples)
+    (tmp_path / "control").unlink()
+    without = supervisor.measure(asked, tmp_path / "without", token).result
+    assert (without.outcome, without.reason.partition(" was")[0]) == ("invalid", "executor.mps=true")

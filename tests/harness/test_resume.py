@@ -76,6 +76,7 @@ def test_every_point_of_a_sweep_gets_the_same_jobs(here: Path) -> None:
     assert [json.loads(file.read_text())["workload"]["jobs"] for file in files] == [8, 8]
 
 
+@pytest.mark.slow
 def test_an_old_result_comes_back_when_measuring_anew_is_interrupted(here: Path) -> None:
     harness(here, "tts.load_s=0.9")
     before = the_result(here)
@@ -96,6 +97,7 @@ def test_a_damaged_result_is_told_before_any_point_runs(here: Path) -> None:
     assert len(list((here / "runs" / "points").glob("*/*"))) == 1
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_is_no_success(here: Path) -> None:
     (here / "runs" / "points" / "report.html").mkdir(parents=True)
     with_report = [argument for argument in command() if argument != "report=false"]

@@ -18,6 +18,7 @@ from harness.result import Measurement, Outcome, PointResult
 from tests.harness.executors.loads import here as run_here
 from tests.harness.executors.loads import loaded
 from tests.harness.points import avatar, speaker
+from tests.harness.typed import harness
 
 JOBS = 8
 TEXTS = ["One", "Another", "And a third one"]
@@ -133,3 +134,24 @@ def test_each_worker_has_its_own_where_nothing_is_shared(tmp_path: Path) -> None
     assert {s.component for s in run.spans if s.phase == "wait"} == set()
     said = busy(run.spans, "tts")
     assert any(begun < ended for (_, ended), (begun, _) in pairwise(said))
+
+
+@pytest.mark.slow
+def test_a_command_shows_an_unsafe_sharing_as_invalid_and_a_lock_as_ok(here: Path) -> None:
+    texts = "workload.texts=[One,Another text,And a third one of all]"
+    work = ["tts.racy=true", "tts.stages.speak.sleep_s=0.02", texts, "workload.jobs=8", "name=sharing"]
+    assert harness(here, "executor=sequential", *work)[0] == 0
+    code, errors = harness(
+        here, "executor=threads", "executor.workers=2", "executor.share=unlocked,locked,own", *work
+    )
+    assert code == 1
+    found = {
+        one.result.point["executor"]["share"]: one.result
+        for one in store.load_run(here / "runs/sharing")
+        if one.result.point["executor"]["name"] == "threads"
+    }
+    assert {share: str(one.outcome) for share, one in found.items()} == {
+        "unlocked": "invalid", "locked": "ok", "own": "ok"
+    }  # fmt: skip
+    first = min(job.job for job in found["unlocked"].jobs if not job.valid)
+    assert f"invalid {found['unlocked'].duration_s:.1f} s  job {first} on worker" in errors
