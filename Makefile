@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(PYTHON_ENV) -m harness +sweep=workers
 
 test: .venv/.installed
-	$(PYTHON_ENV) -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
+	$(PYTHON_ENV) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
 
 test-slow: .venv/.installed
 	$(PYTHON_ENV) -m pytest -q -n 2 --dist loadscope -m "slow and not gpu"

@@ -70,7 +70,7 @@ def processes(index: int) -> dict[int, float | None] | None:
 
 
 def mps_clients(index: int) -> set[int]:
-    """Processes that use one GPU through NVIDIA's Multi-Process Service; none where the driver does not say."""
+    """Processes that use one GPU through NVIDIA's Multi-Process Service, as far as the driver says."""
     listed = _read(pynvml.nvmlDeviceGetMPSComputeRunningProcesses, handles()[index])
     return {one.pid for one in listed or ()}
 

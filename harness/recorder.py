@@ -33,6 +33,9 @@ _FILE_BYTES = _SLOTS_AT + _SEGMENT_SLOTS * _SLOT.size
 _END = struct.Struct("<qq")
 _GPU = struct.Struct("<q")
 _GPU_AT = 16
+# Looked up once: begin and end are called for every piece in every stage.
+_SLOT_BYTES, _SLOT_MASK = _SLOT.size, _SEGMENT_SLOTS - 1
+_pack_slot, _pack_end, _now_ns = _SLOT.pack_into, _END.pack_into, time.monotonic_ns
 # The count of a span that an exception passed through.
 RAISED = -1
 _PHASE_ID = {name: index for index, name in enumerate(PHASES)}
@@ -78,8 +81,8 @@ class Recorder:
         segment = slot >> _SEGMENT_BITS
         if segment >= len(self._maps):
             self._grow(segment)
-        at = _SLOTS_AT + (slot & _SEGMENT_SLOTS - 1) * _SLOT.size
-        _SLOT.pack_into(
+        at = _SLOTS_AT + (slot & _SLOT_MASK) * _SLOT_BYTES
+        _pack_slot(
             self._maps[segment],
             at,
             0,
@@ -90,13 +93,13 @@ class Recorder:
             worker,
             _PHASE_ID[phase],
             self._thread.number,
-            start_ns or time.monotonic_ns(),
+            start_ns or _now_ns(),
         )
         return slot
 
     def end(self, slot: int, count: int = 0) -> None:
-        at = _SLOTS_AT + (slot & _SEGMENT_SLOTS - 1) * _SLOT.size
-        _END.pack_into(self._maps[slot >> _SEGMENT_BITS], at, count, time.monotonic_ns())
+        at = _SLOTS_AT + (slot & _SLOT_MASK) * _SLOT_BYTES
+        _pack_end(self._maps[slot >> _SEGMENT_BITS], at, count, _now_ns())
 
     def set_gpu_ns(self, slot: int, gpu_ns: int) -> None:
         """Add the device's own time to a span, known only after the job."""

@@ -19,6 +19,7 @@ import pytest
 from harness import settings
 from harness.settings import SettingError
 from tests.engines.ditto.test_cfg import online
+from tests.harness.cases import asked_for, some_now
 from tests.harness.conf import composed
 from tests.harness.points import ROOT, environment
 
@@ -144,10 +145,12 @@ def start(folder: Path, argument: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture(scope="module")
-def refused(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, Path]]:
-    """What each command line came to, two at a time."""
+def refused(
+    inputs: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, tuple[int, str, Path]]:
+    """What each command line that is asked for came to, two at a time."""
     found = {}
-    cases = list(WRONG)
+    cases = asked_for(request)
     for pair in (cases[at : at + 2] for at in range(0, len(cases), 2)):
         folders = [tmp_path_factory.mktemp("hostile") for _ in pair]
         for folder in folders:
@@ -161,7 +164,7 @@ def refused(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return found
 
 
-@pytest.mark.parametrize("case", list(WRONG), ids=lambda case: ascii(case)[1:60])
+@pytest.mark.parametrize("case", some_now(WRONG), ids=lambda case: ascii(case)[1:60])
 def test_a_hostile_input_is_one_line_and_nothing_is_written(
     refused: dict[str, tuple[int, str, Path]], inputs: Path, case: str
 ) -> None:

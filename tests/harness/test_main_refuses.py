@@ -9,6 +9,7 @@ import pytest
 from hydra.errors import HydraException
 
 from harness.__main__ import _known_keys, _one_line, _wrong_option
+from tests.harness.cases import asked_for, some_now
 from tests.harness.conf import composed, options
 from tests.harness.points import ROOT
 from tests.harness.typed import BROKEN, end, start
@@ -43,10 +44,12 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[int, str, Path]]:
-    """What each wrong command line came to, two at a time."""
+def refused(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[tuple[str, ...], tuple[int, str, Path]]:
+    """What each wrong command line that is asked for came to, two at a time."""
     found = {}
-    cases = list(WRONG)
+    cases = asked_for(request)
     for pair in (cases[at : at + 2] for at in range(0, len(cases), 2)):
         folders = [tmp_path_factory.mktemp("wrong") for _ in pair]
         for folder in folders:
@@ -57,7 +60,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], t
     return found
 
 
-@pytest.mark.parametrize("case", list(WRONG), ids=" ".join)
+@pytest.mark.parametrize("case", some_now(WRONG), ids=" ".join)
 def test_a_wrong_setting_is_one_line_and_exit_code_2_and_nothing_is_written(
     refused: dict[tuple[str, ...], tuple[int, str, Path]], case: tuple[str, ...]
 ) -> None:

@@ -13,7 +13,7 @@ from tests import golden
 FILE = Path(__file__).parents[2] / "data" / "golden.json"
 CASES = {case["id"]: case for case in golden.load(FILE)["cases"]}
 NETWORK_CASES = [name for name in CASES if "/pipe/" not in name or name.endswith("/schedule")]
-# What these hold is held by others: all operators by the tiny cases and by one step of the diffusion at full size.
+# What these hold is held by others: all operators by the tiny cases, and at full size by one diffusion step.
 SLOW = {f"open/full/{name}" for name in ("chain", "lmdm/ddim50", "lmdm/ddim10", "decoder", "warp_network")}
 
 

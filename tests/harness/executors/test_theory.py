@@ -66,6 +66,7 @@ def test_a_closed_loop_keeps_every_worker_busy(ran: Ran, executor: str, workers:
     assert (run.busy_s("tts") + run.busy_s("avatar")) / (workers * run.wall_s) == near(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [3, slow(1), slow(2)])
 def test_a_queue_in_one_thread_is_one_server_whatever_the_workers_where_stages_sleep(
     ran: Ran, workers: int
@@ -75,6 +76,7 @@ def test_a_queue_in_one_thread_is_one_server_whatever_the_workers_where_stages_s
     assert (run.busy_s("tts") + run.busy_s("avatar")) / run.wall_s == near(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "jobs"), [(3, 10), slow(2, 30), slow(4, 40)])
 def test_threads_with_one_locked_tts_are_two_stations(ran: Ran, workers: int, jobs: int) -> None:
     run = ran("threads", workers, jobs)
@@ -86,6 +88,7 @@ def test_threads_with_one_locked_tts_are_two_stations(ran: Ran, workers: int, jo
     assert mean(stood) == pytest.approx(expected, abs=0.03 * SERVICE_S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("executor", "jobs"), [("sequential", 6), slow("queue", 25), slow("processes", 25)])
 def test_at_equal_distances_nobody_waits_while_there_is_time(ran: Ran, executor: str, jobs: int) -> None:
     gap_s = 0.125
@@ -96,6 +99,7 @@ def test_at_equal_distances_nobody_waits_while_there_is_time(ran: Ran, executor:
     assert use == near(jobs * SERVICE_S / ((jobs - 1) * gap_s + SERVICE_S))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("executor", "workers", "jobs", "times"),
     [
@@ -154,6 +158,7 @@ def test_what_the_engine_draws_by_seed_is_exponential() -> None:
     assert float(np.quantile(drawn, 0.9)) == near(0.04 * np.log(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jobs", "workers", "times", "settings"),
     [
@@ -196,6 +201,7 @@ def test_a_pipeline_that_requests_come_to_at_random_is_that_line(ran: Ran, stage
     assert mean(latency_s) == near(mean(end - came for came, (_, end) in theory))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("speak_s", "draw_s", "workers", "stages"),
     [
@@ -216,6 +222,7 @@ def test_a_pipeline_goes_at_the_rate_of_its_slowest_part(
     assert (jobs - workers) / (ends[-1] - ends[workers - 1]) == near(1 / max(speak_s, draw_s / workers), 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["sequential", slow("queue"), slow("threads"), slow("processes")])
 def test_who_comes_while_a_job_is_stuck_waits_in_the_figures(ran: Ran, executor: str) -> None:
     """No coordinated omission: latency counts from when a request was due, not from when it was begun."""
