@@ -76,7 +76,7 @@ def _alone(table: Table, m: Measurement) -> int:
     itself = m.result.compared == "is the reference" if m.result.compared else _reference(table, m) is m
     if itself:
         return 0
-    return sum(bool(job.output) for job in m.result.jobs) - sum(1 for _ in _verdicts(table, m))
+    return sum(bool(job.sha256) for job in m.result.jobs) - sum(1 for _ in _verdicts(table, m))
 
 
 def _verdicts(table: Table, m: Measurement) -> Iterator[tuple[JobResult, bool]]:

@@ -182,3 +182,12 @@ def test_an_incident_shows_what_its_components_were_at_with_the_known_one_first(
 def test_every_outcome_has_a_row_wherever_a_job_finished() -> None:
     finished: Sequence[Measurement] = [m for m in every_outcome() if m.result.jobs]
     assert len(rows(outputs(run(*every_outcome())))) == len(finished) == 7
+
+
+def test_outputs_that_are_digests_without_a_file_are_counted_where_they_are_compared() -> None:
+    first = measured(point("sequential", 1))
+    compared = {"equal": True}
+    jobs = tuple(replace(job, output="", checks=compared) for job in first.result.jobs)
+    other = measured(point("threads", 1))
+    found = run(first, replace(other, result=replace(other.result, jobs=jobs, compared=EQUAL)))
+    assert clips_uncompared(found) == 0
