@@ -104,12 +104,18 @@ def _answer(curve: Curve) -> str:
 
 
 def is_well_served(point: PointRows) -> bool:
-    """Whether at least ENOUGH of the requests got what was promised; without a promise, whether they did not
-    wait longer and longer. In every repeat.
+    """Whether at least ENOUGH of the requests got what was promised, and did not wait longer and longer: a
+    short run can keep its promises although it falls behind. In every repeat.
     """
     if not promised(point.first):
         return all(service.is_bounded(row.measurement) for row in point.rows)
-    return min(point.numbers("slo_share"), default=0.0) >= ENOUGH
+    return min(point.numbers("slo_share"), default=0.0) >= ENOUGH and not _grows(point)
+
+
+def _grows(point: PointRows) -> bool:
+    """Whether requests that were all served waited longer and longer, in any repeat."""
+    served = [row.measurement for row in point.rows if not row.measurement.result.unfinished]
+    return any(service.is_bounded(m) is False for m in served)
 
 
 def _rate(point: PointRows) -> str:
@@ -119,9 +125,12 @@ def _rate(point: PointRows) -> str:
 def _served(point: PointRows) -> str:
     """In words what the requests of a point got."""
     share = point.number("slo_share")
-    if share is not None:
-        return f"{num(100 * share)} % had {promised(point.first)}"
     bounded = [service.is_bounded(row.measurement) for row in point.rows]
+    if share is not None:
+        said = f"{num(100 * share)} % had {promised(point.first)}"
+        if share >= ENOUGH and _grows(point):
+            return f"{said}, but they waited longer and longer"
+        return f"{said}; too few to say whether waits grow" if share >= ENOUGH and None in bounded else said
     if False in bounded:
         unfinished = int(sum(point.numbers("n_unfinished")))
         return f"{unfinished} never served" if unfinished else "requests waited longer and longer"

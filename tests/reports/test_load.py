@@ -55,6 +55,15 @@ def test_the_highest_rate_that_kept_the_promise_and_the_first_that_did_not_are_n
     ]
 
 
+def test_a_short_run_that_kept_its_promise_and_fell_behind_is_not_well_served() -> None:
+    # At 40 a minute request k waits k / 2 s: the last of 64 has waited 31.5 s, and 60 s were promised.
+    found = section(at_rate(20, slo_latency_s=60.0), at_rate(40, slo_latency_s=60.0))
+    assert "up to 1,200 requests an hour" in sentences(found)[0]
+    assert sentences(found)[0].endswith(
+        "at 2,400 requests an hour: 100 % had a clip within 60.0 s, but they waited longer and longer."
+    )
+
+
 def test_a_higher_rate_that_happened_to_keep_the_promise_does_not_count_beyond_one_that_did_not() -> None:
     lucky = served(one_after_the_other(64, 1.0, 0.5), rate_per_min=60, slo_latency_s=10.0)
     found = section(at_rate(10, slo_latency_s=10.0), at_rate(40, slo_latency_s=10.0), lucky)
