@@ -75,14 +75,21 @@ def union_s(intervals: Iterable[tuple[int, int]]) -> float:
 
 
 def job_wait_s(m: Measurement) -> float | None:
-    """Wait spans cut to their job's own span, united per job, summed; None without closed job spans."""
+    """Seconds that jobs stood in line, summed; None without closed job spans."""
+    return float(sum(waits_s(m).values())) if closed(m, "job") else None
+
+
+def waits_s(m: Measurement) -> dict[int, float]:
+    """Seconds that each job stood in line: its wait spans, cut to its own span and united. Without those that
+    did not.
+    """
     running = {span.job: span for span in closed(m, "job")}
     waits: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for span in closed(m, "wait"):
         if span.job in running:
             job = running[span.job]
             waits[span.job].append((max(span.start_ns, job.start_ns), min(span.end_ns, job.end_ns)))
-    return float(sum(union_s(intervals) for intervals in waits.values())) if running else None
+    return {job: union_s(intervals) for job, intervals in waits.items()}
 
 
 def job_window_s(m: Measurement) -> tuple[float, float] | None:

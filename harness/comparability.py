@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
 
-from harness.breakdown import closed, job_window_s, series, union_s
+from harness.breakdown import job_window_s, series, waits_s
 from harness.result import Measurement, Outcome
 from harness.trend import trend
 
@@ -246,24 +246,13 @@ def _own_times(m: Measurement) -> list[tuple[float, tuple[int, int]]]:
     texts = len(point.get("workload", {}).get("texts") or [""])
     recordings = len(point.get("tts", {}).get("seconds") or [0])
     asked = int(point.get("workload", {}).get("jobs") or 1)
-    waits_s = _waits_s(m)
+    waited_s = waits_s(m)
     found = []
     for job in sorted(m.result.jobs, key=lambda job: job.start_s):
-        own_s, number = job.end_s - job.start_s - waits_s.get(job.job, 0.0), job.job % asked
+        own_s, number = job.end_s - job.start_s - waited_s.get(job.job, 0.0), job.job % asked
         if job.media_s > 0 and own_s > 0:
             found.append((own_s / job.media_s, (number % texts, number % recordings)))
     return found[point.get("traffic", {}).get("ramp_jobs") or 0 :]
-
-
-def _waits_s(m: Measurement) -> dict[int, float]:
-    """Seconds of each job in which it stood in line for a component."""
-    running = {span.job: span for span in closed(m, "job")}
-    waits: dict[int, list[tuple[int, int]]] = {}
-    for span in closed(m, "wait"):
-        if job := running.get(span.job):
-            within = max(span.start_ns, job.start_ns), min(span.end_ns, job.end_ns)
-            waits.setdefault(span.job, []).append(within)
-    return {job: union_s(intervals) for job, intervals in waits.items()}
 
 
 def _whole(value: float) -> str:
