@@ -16,8 +16,8 @@ from reports.tables import Table
 _NOTE = (
     "Half-width: of the 95 % interval of the mean over repeats, over the mean. A sweep that stops once an "
     "interval is narrow stops a little early by chance; so it takes two narrow looks running and "
-    f"{LEAST} repeats at least, which left simulated intervals a coverage of 92.7 to 95 %. Projected: repeats "
-    "still needed if the spread stays what it is."
+    f"{LEAST} repeats at least, which left simulated intervals a coverage of 92.7 to 95 %. Projected: "
+    "repeats still needed if the spread stays what it is."
 )
 
 
