@@ -123,6 +123,13 @@ class Buildable(Protocol):
 
 
 @runtime_checkable
+class Closable(Protocol):
+    """A component that has something to end: called once, after the last job, in the `shutdown` phase."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
 class OnDevice(Protocol):
     """A component that can be told on which of several GPUs it is, and whether it has a queue of its own."""
 

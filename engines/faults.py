@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from engines.contract import Buildable, Component, Job, Piece, Stage
+from engines.contract import Buildable, Closable, Component, Job, Piece, Stage
+from engines.misdeeds import WRONG, strike
 
 
 def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any]) -> Component:
     """The component itself, or one that breaks where `fault` says.
 
-    fault  kind, component, phase (load, build, warm_up, stage), and stage, worker, job, where None means any
+    fault  kind, component, phase (import, load, build, warm_up, attest, stage, shutdown), and stage, worker,
+    job,
+           where None means any
     """
-    applies = fault["kind"] != "none" and fault["component"] == name and fault["worker"] in (None, worker)
-    if applies:
-        return Faulty(component, fault)
-    return component
+    return Faulty(component, fault) if _is_meant(name, worker, fault) else component
+
+
+def strike_in(phase: str, name: str, worker: int, fault: Mapping[str, Any]) -> None:
+    """Break here if this is the phase of this component that is meant: where there is no component yet."""
+    if _is_meant(name, worker, fault) and fault["phase"] == phase:
+        strike(fault)
+
+
+def _is_meant(name: str, worker: int, fault: Mapping[str, Any]) -> bool:
+    return fault["kind"] != "none" and fault["component"] == name and fault["worker"] in (None, worker)
 
 
 class Faulty:
@@ -52,82 +60,67 @@ class Faulty:
         wanted = self._fault["stage"] or names[0]
         if wanted not in names:
             raise ValueError(f"fault.stage={wanted}: choose from {', '.join(names)}")
+        if self._fault["kind"] == WRONG:
+            return [*stages[:-1], WrongStage(stages[-1])]
         return [FaultyStage(stage, self._fault) if stage.name == wanted else stage for stage in stages]
 
     def attest(self) -> Mapping[str, Any]:
+        self._strike("attest")
         return {**self._component.attest(), "fault": self._fault["kind"]}
 
     def memory(self) -> Mapping[str, float]:
         return self._component.memory()
+
+    def close(self) -> None:
+        self._strike("shutdown")
+        if isinstance(self._component, Closable):
+            self._component.close()
 
     def _strike(self, phase: str) -> None:
         if self._fault["phase"] == phase:
             strike(self._fault)
 
 
-class FaultyStage:
-    """A stage that breaks at its first piece."""
+class _Stage:
+    """A stage that passes everything on."""
 
-    def __init__(self, stage: Stage, fault: Mapping[str, Any]) -> None:
+    def __init__(self, stage: Stage) -> None:
         self.name = stage.name
         self.timer = stage.timer
         self.awaits = getattr(stage, "awaits", False)
         self._stage = stage
-        self._fault = fault
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        strike(self._fault)
         yield from self._stage.feed(piece)
 
     def flush(self) -> Iterator[Piece]:
         yield from self._stage.flush()
 
 
-def strike(fault: Mapping[str, Any]) -> None:
-    """Do what fault.kind says, here and now. Raises ValueError for a kind it does not know."""
-    kinds: dict[str, Callable[[], object]] = {
-        "hang": _hang,
-        "raise": _raise,
-        "exit": lambda: os._exit(7),
-        "sigkill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-        "gil": _hold_the_gil,
-        "oom": _out_of_memory,
-        "fork": _fork_after_openmp,
-        "slow": lambda: time.sleep(fault["seconds"]),
-    }
-    if fault["kind"] not in kinds:
-        raise ValueError(f"fault.kind={fault['kind']}: choose from none, {', '.join(kinds)}")
-    kinds[fault["kind"]]()
+class FaultyStage(_Stage):
+    """A stage that breaks at its first piece."""
+
+    def __init__(self, stage: Stage, fault: Mapping[str, Any]) -> None:
+        super().__init__(stage)
+        self._fault = fault
+
+    def feed(self, piece: Piece) -> Iterator[Piece]:
+        strike(self._fault)
+        yield from super().feed(piece)
 
 
-def _hang() -> None:
-    threading.Event().wait()  # the event that nobody sets
-
-
-def _raise() -> None:
-    raise RuntimeError("raised on purpose by fault.kind=raise")
-
-
-def _hold_the_gil() -> None:
-    # PyDLL keeps the GIL during the call, as a badly written extension does: no other Python thread runs.
-    ctypes.PyDLL(None).sleep(86_400)
-
-
-def _out_of_memory() -> None:
-    raise MemoryError("raised on purpose by fault.kind=oom")
-
-
-def _fork_after_openmp() -> None:
-    """The hang that nobody plants: libgomp's threads do not survive a fork, the child waits for them for
-    ever.
+class WrongStage(_Stage):
+    """A last stage whose video is not what it says: the file is cut short, or where there is none a frame
+    is lost.
     """
-    import torch
 
-    torch.set_num_threads(2)
-    square = torch.ones(512, 512)
-    torch.mm(square, square)
-    child = os.fork()
-    if child == 0:
-        torch.mm(square, square)
-        os._exit(0)
-    os.waitpid(child, 0)
+    def flush(self) -> Iterator[Piece]:
+        for piece in super().flush():
+            yield replace(piece, data=_spoilt(piece.data)) if piece.kind == "video" else piece
+
+
+def _spoilt(video: Mapping[str, Any]) -> dict[str, Any]:
+    if not video["path"]:
+        return {**video, "frames": video["frames"] - 1}
+    os.truncate(video["path"], Path(video["path"]).stat().st_size // 2)
+    return dict(video)

@@ -5,11 +5,9 @@ result.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -22,10 +20,11 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from harness import (
+    bisect_stored,
     environment,
     files,
     gpu,
@@ -37,28 +36,36 @@ from harness import (
     settings,
     store,
     supervisor,
+    wording,
 )
-from harness.point import Point, flatten
+from harness.point import Point
 from harness.progress import Progress
 from harness.result import Measurement, Outcome, PointResult
 from hydra_plugins import planned as sweeper
 
 log = logging.getLogger("harness")
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
-
 # One for each process that measures: a launcher may spread the points over several.
 _guard = functools.cache(supervisor.start_guard)
 _progress = functools.cache(Progress)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(wording.CONF), config_name="config")
 def measure_point(config: DictConfig) -> str:
-    """One Hydra job: measure one point unless it is stored. Returns its outcome."""
+    """One Hydra job: measure one point unless it is stored, or the variants of a stored one. Returns its
+    outcome.
+    """
+    if bisect_stored.KEY in config:
+        return str(bisect_stored.run(config, _measure_unless_stored))
     planned = settings.read(config)
+    return _measure_unless_stored(planned, _title(planned.point), HydraConfig.get().job.num)
+
+
+def _measure_unless_stored(planned: settings.Planned, title: str, number: int) -> str:
+    """Measure and store a point, the number-th of the sweep from 0. Returns its outcome."""
     point = planned.point
     folder = store.folder(planned.run, point.id, planned.repeat)
-    title = f"{_title(point)} repeat {planned.repeat}" if planned.repeat else _title(point)
+    title = f"{title} repeat {planned.repeat}" if planned.repeat else title
     earlier: marks.Tries = ()
     if store.is_stored(planned.run, point.id, planned.repeat) and not planned.force:
         stored = marks.stored(folder, planned.comparability)
@@ -67,7 +74,7 @@ def measure_point(config: DictConfig) -> str:
         elif _still_holds(stored, planned):
             return _kept(stored, planned, folder, title)
     progress = _progress()
-    progress.begin(HydraConfig.get().job.num, planned.num_points, title)
+    progress.begin(number, planned.num_points, title)
     try:
         with _former_result_kept_until_saved(folder):
             if planned.not_applicable:
@@ -174,76 +181,6 @@ def _title(point: Point) -> str:
     return f"{point.executor['name']} x {point.workers}"
 
 
-def _one_line(error: Exception) -> str:
-    """Hydra's explanations take several lines; the first says what, the second often where."""
-    text = str(error)
-    missing = re.search(r"Could not find '(\w+)/(.*?)'\s+Available options in '\w+':", text, re.DOTALL)
-    if missing:
-        group, option = missing.groups()
-        return f"{group}={option}: choose from {', '.join(_options(group))}"
-    unknown = re.search(r"Could not (?:override|append to config.*?key) '(.+?)'", text)
-    if unknown:
-        key = unknown.group(1).removeprefix("+")
-        inside = getattr(error.__cause__, "full_key", None) or key  # of {a: b} a may be what is not there
-        return _no_such_key(inside if inside.startswith(f"{key}.") else key)
-    unmerged = re.match("Error merging override (.*)", text, re.DOTALL)
-    if unmerged and "ListConfig" in str(error.__cause__):
-        return f"{unmerged.group(1)}: must be a list, like [1,2] or [one,two]"
-    if unmerged:
-        return f"{unmerged.group(1)}: {str(error.__cause__).partition(chr(10))[0]}"
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
-
-
-def _no_such_key(key: str) -> str:
-    """Of a group, of an option that is not chosen, or of nothing."""
-    group = key.partition(".")[0]
-    if key == "sweep":
-        return f"sweep: takes a plus, as +sweep={_options(key)[0]}"
-    if _options(key):
-        return f"{key}: choose from {', '.join(_options(key))}"
-    files = [CONF / group / f"{option}.yaml" for option in _options(group)]
-    having = [path.stem for path in files if key in _keys(path, f"{group}.")]
-    if having and group != "sweep":
-        chosen = " or ".join(f"{group}={option}" for option in having)
-        return f"{key}: a key of {chosen} alone; add that, or leave the key out"
-    near = difflib.get_close_matches(key, _known_keys(), n=1)
-    return f"{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else "; see --cfg job")
-
-
-def _keys(path: Path, prefix: str) -> set[str]:
-    """What a file of conf/ lets be given, as on the command line; rules are no settings."""
-    data = OmegaConf.to_container(OmegaConf.load(path))
-    keys = {f"{prefix}{key}" for key, _ in flatten(data)}  # type: ignore[arg-type]
-    outer = {key[:place] for key in keys for place in range(len(prefix), len(key)) if key[place] == "."}
-    return {
-        key for key in keys | outer if not re.search(r"\b(rules|impossible|check|optimised|defaults)\b", key)
-    }
-
-
-def _known_keys() -> list[str]:
-    """Every key of every file in conf/."""
-    found = _keys(CONF / "config.yaml", "") | _keys(CONF / "workload_base.yaml", "workload.")
-    for path in CONF.glob("*/*.yaml"):
-        group = path.parent.name
-        found |= {group} if group == "sweep" else {group, *_keys(path, f"{group}.")}
-    return sorted(found)
-
-
-def _wrong_option(error: ValueError) -> str:
-    """Hydra refuses `avatar=null` without naming the group; what was typed does. Raises any other error."""
-    if not str(error).startswith("Config group override"):
-        raise error
-    for group, _, value in (argument.partition("=") for argument in sys.argv[1:]):
-        options = _options(group.lstrip("+"))
-        if options and not set(value.split(",")) <= set(options):
-            return f"{group}={value}: choose from {', '.join(options)}"
-    return str(error)
-
-
 def _end_by_signal(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
@@ -261,10 +198,10 @@ def main() -> int:
         print(rules.one_line(str(error)), file=sys.stderr)
         return 2
     except (HydraException, OmegaConfBaseException) as error:
-        print(rules.one_line(_one_line(error)), file=sys.stderr)
+        print(rules.one_line(wording.of_hydra(error)), file=sys.stderr)
         return 2
     except ValueError as error:
-        print(rules.one_line(_wrong_option(error)), file=sys.stderr)
+        print(rules.one_line(wording.of_option(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,19 +158,6 @@ def by_worker(events: Iterable[Mapping[str, Any]], kind: str) -> dict[str, dict[
             worker = "shared" if event["worker"] < 0 else f"worker {event['worker']}"
             found.setdefault(worker, {}).setdefault(event["component"], {}).update(data)
     return found
-
-
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The child's lines; one that its death cut short is left out."""
-    if not path.is_file():
-        return []
-    events = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return events
 
 
 def evidence(

@@ -28,6 +28,7 @@ class Breach:
     late_s: float  # how long after the deadline it was noticed
     span: Span | None
     note: str = ""
+    more_s: float = 0.0  # what it was given beyond the limit
 
 
 def find_breach(
@@ -38,6 +39,7 @@ def find_breach(
     last_sign_ns: int,
     limits: Mapping[str, Any],
     moved_ns: Mapping[tuple[str, int, int], int],
+    more_s: Mapping[tuple[int, int, int], float] | None = None,
 ) -> Breach | None:
     """The most overdue limit, or None. Times in ns of CLOCK_MONOTONIC, limits in seconds.
 
@@ -45,9 +47,14 @@ def find_breach(
     last_sign_ns  when the last span began or ended; 0 before the first
     moved_ns      when a stage of (component, worker, job) last began or ended: an `await` that is open while
                   the component's own threads get on is late only once these stand still, too
+    more_s        what was given to a span beyond its limit, by key_of
     """
     running = [span for span in open_spans if span.count != RAISED]
-    found = [_of_span(span, now_ns, limits, moved_ns) for span in running if span.phase != PATIENT]
+    found = [
+        _of_span(span, now_ns, limits, moved_ns, (more_s or {}).get(key_of(span), 0.0))
+        for span in running
+        if span.phase != PATIENT
+    ]
     found += [
         _breach(Outcome.TIMEOUT, "first_output", now_ns - span.start_ns, limits["first_output"], span)
         for span in running
@@ -63,8 +70,17 @@ def find_breach(
     return max(broken, key=lambda breach: (breach.outcome is Outcome.HUNG, breach.late_s), default=None)
 
 
+def key_of(span: Span) -> tuple[int, int, int]:
+    """What tells an open span from all others."""
+    return span.pid, span.thread, span.start_ns
+
+
 def _of_span(
-    span: Span, now_ns: int, limits: Mapping[str, Any], moved_ns: Mapping[tuple[str, int, int], int]
+    span: Span,
+    now_ns: int,
+    limits: Mapping[str, Any],
+    moved_ns: Mapping[tuple[str, int, int], int],
+    more_s: float,
 ) -> Breach:
     own = limits.get("stages", {}).get(f"{span.component}.{span.stage}")
     phase = LIMIT_OF.get(span.phase, span.phase)
@@ -73,11 +89,13 @@ def _of_span(
     since_ns = span.start_ns
     if span.phase == "await":
         since_ns = max(since_ns, moved_ns.get((span.component, span.worker, span.job), 0))
-    return _breach(outcome, key, now_ns - since_ns, limit_s, span)
+    return _breach(outcome, key, now_ns - since_ns, limit_s, span, more_s)
 
 
-def _breach(outcome: Outcome, key: str, elapsed_ns: int, limit_s: float, span: Span | None) -> Breach:
-    return Breach(outcome, key, limit_s, elapsed_ns / 1e9 - limit_s, span)
+def _breach(
+    outcome: Outcome, key: str, elapsed_ns: int, limit_s: float, span: Span | None, more_s: float = 0.0
+) -> Breach:
+    return Breach(outcome, key, limit_s, elapsed_ns / 1e9 - limit_s - more_s, span, more_s=more_s)
 
 
 def _innermost(spans: Sequence[Span]) -> Span | None:

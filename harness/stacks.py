@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_ATTEMPTS = (["--native"], ["--nonblocking"])
+_ATTEMPTS = ("--native", "--nonblocking")
+QUICK = _ATTEMPTS[1:]
 _EXCERPT_FRAMES = 14
 
 
@@ -46,12 +47,17 @@ class Dump:
     state: str
 
 
-def dump(pids: Sequence[int], folder: Path, limit_s: float = 6.0) -> list[Dump]:
-    """Look at every process at once; each attempt takes at most limit_s."""
+def dump(
+    pids: Sequence[int], folder: Path, limit_s: float = 6.0, attempts: Sequence[str] = _ATTEMPTS
+) -> list[Dump]:
+    """Look at every process at once; each attempt takes at most limit_s.
+
+    attempts  what py-spy is asked for, until it answers; QUICK does not pause the process
+    """
     if not pids:
         return []
     with ThreadPoolExecutor(max_workers=len(pids)) as pool:
-        return list(pool.map(lambda pid: _dump_one(pid, folder, limit_s), pids))
+        return list(pool.map(lambda pid: _dump_one(pid, folder, limit_s, attempts), pids))
 
 
 def write(dumps: Sequence[Dump], path: Path) -> None:
@@ -91,24 +97,24 @@ def _without_address(frame: str) -> str:
     return f"in {frame.partition(' (')[2].rstrip(')')}" if frame.startswith("0x") else frame
 
 
-def _dump_one(pid: int, folder: Path, limit_s: float) -> Dump:
+def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -> Dump:
     state = process_state(pid)
     complaints = []
     tool = shutil.which(
         "py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     )
-    for options in _ATTEMPTS if tool else ():
-        command = [str(tool), "dump", "--json", "--full-filenames", *options, "--pid", str(pid)]
+    for attempt in attempts if tool else ():
+        command = [str(tool), "dump", "--json", "--full-filenames", attempt, "--pid", str(pid)]
         try:
             answer = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
             if answer.returncode == 0:
                 stacks = tuple(_stack(pid, thread) for thread in json.loads(answer.stdout))
-                return Dump(pid, f"py-spy {options[0]}", stacks, "", state)
-            complaints.append(f"py-spy {options[0]}: {answer.stderr.strip()}")
+                return Dump(pid, f"py-spy {attempt}", stacks, "", state)
+            complaints.append(f"py-spy {attempt}: {answer.stderr.strip()}")
         except subprocess.TimeoutExpired:
-            complaints.append(f"py-spy {options[0]}: no answer within {limit_s:g} s")
+            complaints.append(f"py-spy {attempt}: no answer within {limit_s:g} s")
         except ValueError as error:
-            complaints.append(f"py-spy {options[0]}: unreadable answer ({error})")
+            complaints.append(f"py-spy {attempt}: unreadable answer ({error})")
     if not tool:
         complaints.append("py-spy is not installed")
     return Dump(pid, "faulthandler", (), _ask_faulthandler(pid, folder) or "\n".join(complaints), state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import secrets
@@ -10,23 +9,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence, Set
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness import assemble, environment, files, gpu, locks, stacks, tree, variables, verdict, witness
-from harness.deadlines import Breach, find_breach
+from harness import assemble, environment, events, evidence, files, leftovers, locks, tree, variables, verdict
+from harness.deadlines import Breach, find_breach, key_of
+from harness.patience import Patience
 from harness.point import Point
 from harness.recorder import Reader
 from harness.result import Measurement, PointResult, Sample, Span
 from harness.telemetry import Sampler
 
 POLL_S = 0.2
-_VRAM_BACK_S = 10.0
-_VRAM_NOISE_MIB = 64
-_ANSWER_S = 1.0
 
 Progress = Callable[[Sequence[Span], float], None]
 
@@ -43,7 +40,9 @@ class Watched:
     started_ns: int
     reader: Reader
     sampler: Sampler
-    vram_before_mib: float
+    before: leftovers.Before
+    temporary: Path
+    deadline_ns: int = 0  # of the breach that ended them; 0 where there was none
     ended_ns: int = 0
     evidence: dict[str, Any] = field(default_factory=dict)
 
@@ -95,13 +94,13 @@ def measure(
         "child_cpu_s": _children_cpu_s() - children_before_s,
     }
     spans = watched.reader.spans()
-    events = assemble.read_events(folder / "events.jsonl")
-    watched.evidence |= assemble.evidence(point, events, samples)
+    said = events.read(folder)
+    watched.evidence |= assemble.evidence(point, said, samples)
     open_spans = [span for span in spans if not span.end_ns]
     exit_code = None if breach else watched.process.returncode
-    found = verdict.judge(exit_code, events, open_spans, breach, _oom_kills() - oom_kills)
+    found = verdict.judge(exit_code, said, open_spans, breach, _oom_kills() - oom_kills)
     checked_from_s = time.monotonic()
-    jobs = assemble.jobs(spans, events, folder, point, datetime.fromisoformat(started_at).timestamp())
+    jobs = assemble.jobs(spans, said, folder, point, datetime.fromisoformat(started_at).timestamp())
     overhead["check_s"] = time.monotonic() - checked_from_s
     result = PointResult(
         id=point.id,
@@ -111,9 +110,9 @@ def measure(
         started_ns=watched.started_ns,
         duration_s=(watched.ended_ns - watched.started_ns) / 1e9,
         jobs=jobs,
-        unfinished=assemble.unfinished(spans, events, watched.ended_ns),
-        attestation=assemble.by_worker(events, "attest"),
-        memory=assemble.by_worker(events, "memory"),
+        unfinished=assemble.unfinished(spans, said, watched.ended_ns),
+        attestation=assemble.by_worker(said, "attest"),
+        memory=assemble.by_worker(said, "memory"),
         environment=described,
         evidence=watched.evidence,
         overhead=overhead,
@@ -127,7 +126,7 @@ def measure(
 
 
 def _spawn(point: Point, folder: Path, token: str) -> Watched:
-    vram_before_mib = gpu.used_mib()
+    before, temporary = leftovers.before(), leftovers.temporary(token)
     started_ns = time.monotonic_ns()
     with (folder / "child.log").open("wb") as log:
         process = subprocess.Popen(
@@ -135,18 +134,18 @@ def _spawn(point: Point, folder: Path, token: str) -> Watched:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=variables.of(point, token),
+            env=variables.of(point, token, temporary),
             start_new_session=True,
         )
     sampler = Sampler(token, process.pid, started_ns)
-    return Watched(process, token, started_ns, Reader(folder), sampler, vram_before_mib)
+    return Watched(process, token, started_ns, Reader(folder), sampler, before, temporary)
 
 
 def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> Breach | None:
-    """Poll until the child ends (None) or a deadline is broken; then the stacks are on disk, the tree still
-    alive.
+    """Poll until the child ends (None) or a deadline is broken by what does not move; then the stacks are on
+    disk, the tree still alive.
     """
-    reader = watched.reader
+    reader, patience = watched.reader, Patience(point.limits)
     while True:
         try:
             watched.process.wait(POLL_S)
@@ -164,10 +163,26 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
             reader.last_sign_ns,
             point.limits,
             reader.moved_ns if awaiting else {},  # over all jobs so far: not at every look
+            patience.more_s,
         )
         if breach:
-            return _gather_evidence(watched, breach, open_spans, folder)
+            found = evidence.gather(
+                watched.token, watched.process.pid, reader.pids, breach, reader.spans(), folder
+            )
+            reader.poll()
+            if not patience.gives(found.breach, _moves(found, reader)):
+                watched.evidence |= found.evidence | ({"moved": patience.told} if patience.told else {})
+                watched.deadline_ns = now_ns - round(breach.late_s * 1e9)
+                return found.breach
+            watched.evidence["moved"] = patience.told
         progress(open_spans, (now_ns - watched.started_ns) / 1e9)
+
+
+def _moves(found: evidence.Incident, reader: Reader) -> bool:
+    """Whether what is late was seen to move, or has ended while it was looked at."""
+    span = found.breach.span
+    is_over = span is not None and key_of(span) not in map(key_of, reader.open())
+    return found.diagnosis.kind == "moving" or is_over
 
 
 def _of_the_living(spans: Sequence[Span]) -> list[Span]:
@@ -176,70 +191,33 @@ def _of_the_living(spans: Sequence[Span]) -> list[Span]:
     return [span for span in spans if alive[span.pid]]
 
 
-def _gather_evidence(watched: Watched, breach: Breach, open_spans: Sequence[Span], folder: Path) -> Breach:
-    """Put the stacks of the tree on disk, while it is alive; the breach, with the span that is to blame."""
-    pids = [process.pid for process in tree.members(watched.token, watched.process.pid)]
-    _ask_state(watched.reader.pids.intersection(pids), folder)
-    dumps = stacks.dump(pids, folder)
-    stacks.write(dumps, folder / "stacks.txt")
-    breach = _blame_gil_holder(breach, dumps, open_spans)
-    span = breach.span
-    watched.evidence |= {
-        "limit": f"limits.{breach.limit}",
-        "limit_s": breach.limit_s,
-        "detected_after_s": breach.late_s,
-        "excerpt": stacks.excerpt(dumps, span.pid if span else 0, span.thread if span else 0, folder),
-        "stacks": "stacks.txt",
-        "processes": [f"{dump.pid}: {dump.state}" for dump in dumps],
-        "gpus": [gpu.readings(index) for index in range(len(gpu.handles()))],
-    }
-    return breach
-
-
-def _ask_state(pids: Set[int], folder: Path) -> None:
-    """Let the processes append what their components are at to events.jsonl; one whose GIL is held cannot."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, witness.ASK)
-    until = time.monotonic() + _ANSWER_S
-    while time.monotonic() < until:
-        events = assemble.read_events(folder / "events.jsonl")
-        if pids <= {event["pid"] for event in events if event["event"] == "witness"}:
-            return
-        time.sleep(0.02)
-
-
-def _blame_gil_holder(breach: Breach, dumps: Sequence[stacks.Dump], open_spans: Sequence[Span]) -> Breach:
-    """A thread that keeps the GIL makes all others late: the first that was may be a victim."""
-    late = breach.span
-    if late is None:
-        return breach
-    holder = stacks.gil_holder(dumps, late.pid)
-    if holder is None:
-        return breach
-    inside = [span for span in open_spans if (span.pid, span.thread) == (late.pid, holder.number)]
-    culprit = max(inside, key=lambda span: span.start_ns, default=None)
-    if culprit is None or culprit.start_ns > late.start_ns + breach.limit_s / 2 * 1e9:
-        return breach  # a busy thread that came to it only lately is not what the other has waited for
-    return replace(breach, span=culprit, note=f"{holder.thread} holds the GIL, the other threads cannot run")
-
-
 def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
-    """End what is left of the tree and wait until its GPU memory is back; what stays is stated in the
-    evidence.
+    """End what is left of the tree, remove what it left, and wait until its GPU memory is back; what stays is
+    stated in the evidence.
     """
-    survivors = tree.end(watched.token, watched.process.pid) if _still_there(watched) else []
+    left = tree.members(watched.token, watched.process.pid)
+    behind = [] if watched.process.poll() is None else left
+    survivors = tree.end(watched.token, watched.process.pid) if left else []
     watched.process.wait() if not survivors else watched.process.poll()
     watched.ended_ns = time.monotonic_ns()
     samples = watched.sampler.stop()
     watched.reader.finish()
-    if survivors:
-        watched.evidence["survivors"] = [f"{process.pid} ({process.state})" for process in survivors]
-    leak_mib = _wait_for_vram(watched.vram_before_mib) if gpu.handles() else 0.0
-    if leak_mib:
-        watched.evidence["vram_leak_mib"] = leak_mib
-    if watched.process.returncode != 0:
-        watched.evidence["log_tail"] = _tail(folder / "child.log")
+    leftovers.remove_temporary(watched.temporary)
+    removed, unknown = leftovers.remove_shared_memory(watched.before)
+    leak = leftovers.wait_for_vram(watched.before)
+    if leak:
+        leftovers.quarantine(folder.parent.parent, folder.parent.name, watched.before, leak)
+    if watched.deadline_ns:
+        watched.evidence["ended_after_s"] = (watched.ended_ns - watched.deadline_ns) / 1e9
+    stated = {
+        "left_behind": [f"{process.pid} ({process.state})" for process in behind],
+        "survivors": [f"{process.pid} ({process.state})" for process in survivors],
+        "shared_memory_removed": removed,
+        "shared_memory_left": unknown,
+        "vram_leak_mib": sum(leak.values()),
+        "log_tail": _tail(folder / "child.log") if watched.process.returncode != 0 else "",
+    }
+    watched.evidence |= {key: value for key, value in stated.items() if value}
     return samples
 
 
@@ -247,18 +225,6 @@ def _tail(path: Path, num_bytes: int = 4000) -> str:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - num_bytes))
         return file.read().decode(errors="replace")
-
-
-def _still_there(watched: Watched) -> bool:
-    return watched.process.poll() is None or bool(tree.members(watched.token, watched.process.pid))
-
-
-def _wait_for_vram(before_mib: float) -> float:
-    """MiB that are still in use beyond the level before, after a patient wait; 0.0 if the memory is back."""
-    until = time.monotonic() + _VRAM_BACK_S
-    while (more := gpu.used_mib() - before_mib) > _VRAM_NOISE_MIB and time.monotonic() < until:
-        time.sleep(0.1)
-    return more if more > _VRAM_NOISE_MIB else 0.0
 
 
 def _remove_raw_spans(folder: Path) -> None:

@@ -81,6 +81,8 @@ def _send(processes: list[Process], number: signal.Signals) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid, number)
+            if process.state == "T":
+                os.kill(process.pid, signal.SIGCONT)  # one that is stopped takes no signal but this and KILL
 
 
 def _all_processes() -> list[Process]:

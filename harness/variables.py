@@ -13,8 +13,10 @@ _MPS = "CUDA_MPS_PIPE_DIRECTORY"
 _NO_MPS = "/dev/null/no-mps"  # no directory can be there, so that CUDA finds no daemon and runs without
 
 
-def of(point: Point, token: str) -> dict[str, str]:
-    """All variables of the child: one token for the tree, and as many CPU threads per worker as asked for."""
+def of(point: Point, token: str, temporary: Path) -> dict[str, str]:
+    """All variables of the child: one token for the tree, as many CPU threads per worker as asked for, and a
+    folder for temporary files that goes with it.
+    """
     return {
         # With AMX, oneDNN of torch 2.13 computes HuBERT in bf16 wrongly (a relative error of 0.66 on a Xeon,
         # November 2026), and without it within the rounding. A limit that is given stays.
@@ -25,6 +27,7 @@ def of(point: Point, token: str) -> dict[str, str]:
         tree.VARIABLE: token,
         "PYTHONPATH": python_path(),
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(temporary),
     }
 
 

@@ -100,7 +100,8 @@ def _breach_words(breach: Breach) -> str:
         return f"not finished within {limit}{doing}"
     if breach.limit == "first_output" and breach.span:
         return f"{place(breach.span)}: no first frame within {limit}"
-    return f"{place(breach.span)} did not end within {limit}" if breach.span else limit
+    more = f" and {breach.more_s:g} s more" if breach.more_s else ""
+    return f"{place(breach.span)} did not end within {limit}{more}" if breach.span else limit
 
 
 def _exception(failure: Mapping[str, Any], open_spans: Sequence[Span]) -> Verdict:

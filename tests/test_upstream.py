@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,9 +118,15 @@ def test_an_error_in_a_long_clip_is_the_known_deadlock_with_its_hidden_exception
     assert (result.outcome, result.stage, result.job) == (Outcome.HUNG, "render", 0)
     assert result.duration_s < 10
     assert result.evidence["detected_after_s"] < 2
-    limit, _, named = result.reason.partition("; ")
+    limit, told, beside, *named = result.reason.split("; ")
     assert limit == "stage avatar.render of job 0 on worker 0 did not end within limits.stage=2 s"
-    assert named.startswith("known deadlock of upstream's close(): thread ")
+    assert told == ("queue: the main thread waits for an item from an empty queue")
+    assert re.fullmatch(
+        r"beside it close of job 0 waits for the end of thread \S+ \((audio2motion|decode_f3d)_worker\), "
+        r"which waits for room in a full queue \(100 of 100\)",
+        beside,
+    )
+    assert named[0].startswith("known deadlock of upstream's close(): thread ")
     assert result.reason.endswith(f"hidden exception: RuntimeError: {BROKEN} in {part} (worker 0)")
     state = result.evidence["states"]["worker 0"]["avatar"]
     assert state["stop_event"] is True

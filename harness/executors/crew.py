@@ -5,13 +5,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _LOOK_EVERY_S = 0.05
 
 Item = TypeVar("Item")
+
+# For whoever asks how full they are while a job is stuck; a channel is in it as long as it lives.
+_channels: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def depths() -> list[dict[str, Any]]:
+    """How full the channels of this process are: name, number of items, depth, writers left."""
+    return [channel.told() for channel in list(_channels)]
 
 
 class Stopped(Exception):
@@ -58,14 +67,21 @@ class Channel(Generic[Item]):
 
     depth    how many items may lie in it
     writers  how many threads put into it; it ends when all have closed it
+    name     what it leads from and to
     """
 
-    def __init__(self, depth: int, stop: threading.Event, writers: int = 1) -> None:
+    def __init__(self, depth: int, stop: threading.Event, writers: int = 1, name: str = "") -> None:
         self._items: deque[tuple[int, Item]] = deque()
+        self._name = name
         self.depth = depth
         self.stop = stop
         self._writers = writers
         self._changed = threading.Condition()
+        _channels.add(self)
+
+    def told(self) -> dict[str, Any]:
+        """Without waiting for a lock: somebody may be stuck with it."""
+        return {"name": self._name, "items": len(self._items), "depth": self.depth, "writers": self._writers}
 
     def offer(self, item: Item) -> bool:
         """Put it in if there is room now."""

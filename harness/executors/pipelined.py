@@ -70,8 +70,8 @@ class Line:
         """From speakers to drawers: one for each worker where each has both of its own, else one for all."""
         depth, stop = self._options["depth"], self._crew.stop
         if speakers == drawers:
-            return {worker: Channel(depth, stop) for worker in speakers}
-        return dict.fromkeys([*speakers, *drawers], Channel(depth, stop, writers=len(speakers)))
+            return {worker: Channel(depth, stop, name=f"tts -> avatar {worker}") for worker in speakers}
+        return dict.fromkeys([*speakers, *drawers], Channel(depth, stop, len(speakers), "tts -> avatar"))
 
     def begun(self, worker: int) -> Iterator[Stream]:
         """Each request when it has come, as a stream of its text; in the thread of the first segment."""
@@ -86,7 +86,9 @@ class Line:
         """A thread for each of a component's segments. last: what the last one does."""
         *before, end = self._segments(name, worker)
         for segment in before:
-            outbox = Channel[Stream](self._options["depth"], self._crew.stop)
+            outbox = Channel[Stream](
+                self._options["depth"], self._crew.stop, name=f"behind {name} {segment.stage}"
+            )
             self._thread(segment, functools.partial(pass_on, segment, inbox, outbox))
             inbox = outbox
         self._thread(end, functools.partial(last, end, inbox))

@@ -54,7 +54,8 @@ def taken(inbox: Inbox, name: str, stage: str = "") -> Iterator[Stream]:
 def pass_on(segment: Segment, inbox: Inbox, outbox: Channel[Stream]) -> None:
     """Hand each stream on with its first piece; its later pieces follow while the next segment is at it."""
     for stream in taken(inbox, segment.name, segment.stage):
-        pieces: Channel[Piece] = Channel(outbox.depth, outbox.stop)
+        name = f"pieces of job {stream.run.job.index} behind {segment.name} {segment.stage}".strip()
+        pieces: Channel[Piece] = Channel(outbox.depth, outbox.stop, name=name)
         is_on = False
         with job_marked(stream.run):
             for piece in segment.drive(stream):

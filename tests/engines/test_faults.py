@@ -67,5 +67,5 @@ def test_a_broken_component_says_so_itself() -> None:
 
 
 def test_a_kind_that_nobody_knows_is_told() -> None:
-    with pytest.raises(ValueError, match=r"fault\.kind=fire: choose from none, hang, raise"):
+    with pytest.raises(ValueError, match=r"fault\.kind=fire: choose from none, hang, sleep, "):
         faults.strike({"kind": "fire"})

@@ -56,10 +56,10 @@ def test_a_daemon_that_runs_is_not_used_unless_asked_for(
 ) -> None:
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     plain = point("processes", 2)
-    given = variables.of(plain, "token")["CUDA_MPS_PIPE_DIRECTORY"]
+    given = variables.of(plain, "token", tmp_path)["CUDA_MPS_PIPE_DIRECTORY"]
     assert not Path(given).exists()
     plain.executor["mps"] = True
-    assert variables.of(plain, "token")["CUDA_MPS_PIPE_DIRECTORY"] == str(tmp_path)
+    assert variables.of(plain, "token", tmp_path)["CUDA_MPS_PIPE_DIRECTORY"] == str(tmp_path)
 
 
 def attested(**stages: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import HydraException
 
-from harness.__main__ import _known_keys, _one_line, _wrong_option
+from harness.wording import known_keys, of_hydra, of_option
 from tests.harness.cases import asked_for, some_now
 from tests.harness.conf import composed, options
 from tests.harness.points import ROOT
@@ -98,19 +98,19 @@ def test_a_wrong_setting_is_one_line_and_exit_code_2_and_nothing_is_written(
 def test_what_hydra_refuses_is_told_in_the_words_of_the_command_line(overrides: list[str], line: str) -> None:
     with pytest.raises(HydraException) as caught:
         composed(*overrides)
-    assert _one_line(caught.value).startswith(line)
+    assert of_hydra(caught.value).startswith(line)
 
 
 def test_a_rule_is_never_what_was_meant() -> None:
     hidden = ("rules", "impossible", "optimised")
-    assert not [key for key in _known_keys() if any(word in key for word in hidden)]
-    assert {"workload.seed", "avatar.more", "tts.chunk_s", "fault.kind"} <= set(_known_keys())
+    assert not [key for key in known_keys() if any(word in key for word in hidden)]
+    assert {"workload.seed", "avatar.more", "tts.chunk_s", "fault.kind"} <= set(known_keys())
 
 
 def test_only_hydras_complaint_of_an_option_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["harness", "seed=1", "+sweep=null"])
-    assert _wrong_option(ValueError("Config group override must be a string")) == (
+    assert of_option(ValueError("Config group override must be a string")) == (
         f"+sweep=null: choose from {', '.join(options('sweep'))}"
     )
     with pytest.raises(ValueError, match="a bug"):
-        _wrong_option(ValueError("a bug"))
+        of_option(ValueError("a bug"))

@@ -71,4 +71,7 @@ def test_a_build_that_hangs_is_named(measured: Measured) -> None:
     fault = {"kind": "hang", "component": "tts", "phase": "build"}
     result = measured(point(limits={"build": 0.4}, fault=fault)).result
     assert (result.outcome, result.phase, result.component) == ("hung", "build", "tts")
-    assert result.reason == "build of tts on worker 0 did not end within limits.build=0.4 s"
+    assert result.reason == (
+        "build of tts on worker 0 did not end within limits.build=0.4 s;"
+        " event: the main thread waits for an event that nobody has set"
+    )

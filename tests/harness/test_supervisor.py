@@ -46,7 +46,10 @@ def test_a_worker_that_hangs_in_its_load_is_named(measured: Measured, tmp_path: 
     tried = point(executor, 2, limits={"load": 0.5}, fault=fault)
     result = measured(tried).result
     assert (result.outcome, result.phase, result.component, result.worker) == ("hung", "load", "avatar", 1)
-    assert result.reason == "load of avatar on worker 1 did not end within limits.load=0.5 s"
+    assert result.reason == (
+        "load of avatar on worker 1 did not end within limits.load=0.5 s;"
+        " event: the main thread waits for an event that nobody has set"
+    )
     assert 0 < result.evidence["detected_after_s"] < 1
     for text in (result.evidence["excerpt"], (tmp_path / "point/stacks.txt").read_text()):
         assert "_hang (" in text
@@ -72,8 +75,9 @@ def test_who_holds_the_gil_is_blamed_and_not_who_waits_for_it(measured: Measured
     result = measured(tried).result
     assert (result.outcome, result.phase, result.stage, result.worker) == ("hung", "stage", "motion", 1)
     assert result.evidence["detected_after_s"] < 1
-    assert "_hold_the_gil (" in result.evidence["excerpt"]
-    assert ("worker 1 holds the GIL" in result.reason) == (executor == "threads")
+    assert "_gil (" in result.evidence["excerpt"]
+    who = "worker 1" if executor == "threads" else "the main thread"
+    assert f"gil: {who} holds the GIL in " in result.reason
     assert nothing_is_left(tried)
 
 
@@ -82,7 +86,7 @@ def test_who_holds_the_gil_is_blamed_and_not_who_waits_for_it(measured: Measured
     ("kind", "outcome", "words"),
     [
         ("raise", Outcome.FAILED, "RuntimeError: raised on purpose"),
-        ("oom", Outcome.OOM, "MemoryError: raised on purpose"),
+        ("oom", Outcome.OOM, "MemoryError"),
         ("exit", Outcome.CRASHED, "ended with exit code 7 and no result"),
         ("sigkill", Outcome.CRASHED, "was killed by SIGKILL"),
     ],
@@ -120,7 +124,7 @@ def test_a_hang_in_the_warm_up_is_named(measured: Measured) -> None:
 def test_a_single_stage_can_have_a_limit_of_its_own(measured: Measured) -> None:
     limits = {"stages": {"avatar.motion": 0.3}}
     result = measured(point(limits=limits, fault=break_avatar("hang"))).result
-    assert result.reason.endswith("did not end within limits.stages.avatar.motion=0.3 s")
+    assert " did not end within limits.stages.avatar.motion=0.3 s; " in result.reason
 
 
 def test_a_slow_stage_is_not_a_hang(measured: Measured) -> None:
@@ -262,7 +266,7 @@ def test_the_folder_is_emptied_first_and_keeps_no_raw_spans(token: str, tmp_path
 
 def test_the_childs_libraries_get_as_many_threads_as_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    given = variables.of(point(), "token")
+    given = variables.of(point(), "token", Path("/tmp"))
     assert (given["OMP_NUM_THREADS"], given["MKL_NUM_THREADS"]) == ("1", "1")
 
 
@@ -291,7 +295,7 @@ def test_a_child_forked_after_openmp_is_seen_waiting_in_libgomp(measured: Measur
     assert result.evidence["detected_after_s"] < 1
     for text in (result.evidence["excerpt"], (tmp_path / "point/stacks.txt").read_text()):
         assert "libgomp" in text
-        assert "_fork_after_openmp (" in text
+        assert "_fork (" in text
     assert len(result.evidence["processes"]) == 2
     assert nothing_is_left(tried)
 

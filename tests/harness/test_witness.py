@@ -71,12 +71,27 @@ def stuck(how: str, kind: str = "Stuck") -> dict[str, Any]:
     return avatar(_target_=HERE + kind, how=how)
 
 
-@pytest.mark.parametrize("how", ["join", "acquire"])
-def test_a_component_that_is_stuck_in_a_lock_or_a_join_says_so(measured: Measured, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (
+            "join",
+            "the main thread waits for the end of thread Thread-1 (acquire), which waits for a native lock",
+        ),
+        (
+            "acquire",
+            "the main thread waits for lock self._lock, which no thread holds by its lines: it was never"
+            " released",
+        ),
+    ],
+)
+def test_a_component_that_is_stuck_in_a_lock_or_a_join_says_so(
+    measured: Measured, how: str, told: str
+) -> None:
     result = measured(point(limits=LIMIT, avatar=stuck(how))).result
     assert result.outcome is Outcome.HUNG
     assert result.reason == (
-        "stage avatar.wait of job 0 on worker 0 did not end within limits.stage=0.5 s; "
+        f"stage avatar.wait of job 0 on worker 0 did not end within limits.stage=0.5 s; lock: {told}; "
         f"stuck in {how} on purpose (worker 0)"
     )
     state = result.evidence["states"]["worker 0"]["avatar"]
@@ -105,7 +120,9 @@ def test_a_state_that_cannot_be_told_loses_neither_the_verdict_nor_time(
 ) -> None:
     result = measured(point(limits=LIMIT, avatar=stuck("acquire", kind))).result
     assert result.outcome is Outcome.HUNG
-    assert result.reason.endswith("did not end within limits.stage=0.5 s")
+    assert result.reason.startswith(
+        "stage avatar.wait of job 0 on worker 0 did not end within limits.stage=0.5 s; lock: "
+    )
     assert result.evidence["states"]["worker 0"]["avatar"]["state_failed"].startswith(word)
 
 

@@ -14,8 +14,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from engines.contract import Job
-from harness import assemble
-from harness.child import Builder, Events, jobs_of
+from harness import assemble, events
+from harness.builder import Builder
+from harness.child import jobs_of
+from harness.events import Events
 from harness.executors.arrivals import Requests
 from harness.point import Point
 from harness.recorder import Reader, Recorder
@@ -135,7 +137,7 @@ def in_time(work: Callable[[], object], limit_s: float = 30.0) -> None:
 def read(made: Point, folder: Path, files: list[str]) -> Run:
     reader = Reader(folder)
     reader.finish()
-    spans, told = reader.spans(), assemble.read_events(folder / "events.jsonl")
+    spans, told = reader.spans(), events.read(folder)
     ended_ns = max(span.end_ns for span in spans)
     return Run(
         spans,

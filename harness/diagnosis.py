@@ -1,0 +1,290 @@
+"""Diagnosis: from what was seen of stuck processes to a class and a sentence that says who waits for what.
+Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harness.kernel import Task, described
+from harness.stacks import Dump, Stack
+
+# Of a thread over the look. Where there is more to do than cores a spinning one gets less, but it can run
+# then.
+BUSY_CORES, STARVED_CORES = 0.3, 0.05
+_GPU = {"libcuda": "the CUDA driver", "libnvidia": "NVIDIA's driver"}
+_OPENMP = {"libgomp": "OpenMP", "libiomp": "OpenMP"}
+_SIGNATURE_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one process.
+
+    cores     busy on average during the look, by thread
+    waits     what each thread waits for by Python's own word (harness/waits.py), by thread; None where nobody
+              answered although somebody could have
+    files     of every process of the tree, by process and number
+    """
+
+    pid: int
+    parent: int
+    dump: Dump
+    tasks: Mapping[int, Task]
+    cores: Mapping[int, float]
+    waits: Mapping[int, Mapping[str, Any]] | None = field(default_factory=dict)
+    files: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """kind: spinning, moving, lock, deadlock, import_lock, queue, event, gil, driver, io, child, stopped,
+    sleeping or unknown. sentence: who waits for what. because: the evidence for it, a line each.
+    """
+
+    kind: str
+    sentence: str
+    because: tuple[str, ...] = ()
+
+
+def diagnose(
+    pid: int,
+    number: int,
+    seen: Mapping[int, Seen],
+    hidden: Sequence[Mapping[str, Any]] = (),
+    moved: bool = False,
+) -> Diagnosis:
+    """Why a thread of a process does not get on.
+
+    number  of the thread, 0 where it is not known: the first one's
+    hidden  exceptions that ended threads: thread, type, message
+    moved   whether it was elsewhere at a second look, or has read or written meanwhile
+    """
+    if pid not in seen:
+        return Diagnosis("unknown", f"process {pid} was gone before it could be looked at")
+    found = _thread(pid, number or pid, seen, (), moved)
+    words, because = f"{_name(seen[pid], number or pid)} {found.sentence}", found.because
+    if found.kind in ("queue", "event", "unknown"):
+        for other in _stuck_beside(seen[pid], number or pid, seen):
+            words, because = f"{words}; beside it {other.sentence}", (*because, *other.because)
+    if found.kind in ("queue", "event", "lock", "unknown"):
+        died = [one for one in hidden if one.get("pid", pid) == pid]
+        words += "".join(
+            f"; thread {one['thread']} had died of {one['type']}: {one['message']}" for one in died
+        )
+    return Diagnosis(found.kind, words, because)
+
+
+def _stuck_beside(process: Seen, number: int, seen: Mapping[int, Seen]) -> list[Diagnosis]:
+    """What waits in other threads of a process and is no idle worker: for a lock, a thread's end, or room in
+    a queue. Of a chain of threads its beginning.
+    """
+    found, behind = {}, set()
+    for other, wait in (process.waits or {}).items():
+        is_stuck = wait["kind"] in ("lock", "join", "import") or wait["what"].startswith("room")
+        if other != number and is_stuck:
+            chain = _thread(process.pid, other, seen, ())
+            found[other] = replace(chain, sentence=f"{_name(process, other)} {chain.sentence}")
+            behind.add(wait["owner"])
+    return [one for other, one in found.items() if other not in behind][:2]
+
+
+def is_python(frame: str) -> bool:
+    """Whether a frame is of Python and not of a library: by its file."""
+    return re.search(r"\.py:[0-9]+\)$", frame) is not None
+
+
+def is_busy(process: Seen, number: int) -> bool:
+    """Whether a thread computes."""
+    task, cores = process.tasks.get(number), process.cores.get(number, 0.0)
+    return cores >= BUSY_CORES or (task is not None and task.state == "R" and cores >= STARVED_CORES)
+
+
+def signature(diagnosis: Diagnosis, place: str, stack: Stack | None) -> str:
+    """10 hex digits, equal for the same hang at another time and in another process.
+
+    place  phase, component and stage; of the stack the functions and files count, not lines and addresses
+    """
+    frames = [_normal(frame) for frame in (stack.frames if stack else ()) if not frame.startswith("0x")]
+    own = [frame for frame in frames if "/harness/" not in frame][:_SIGNATURE_FRAMES]
+    text = "\n".join([diagnosis.kind, place, *(frame.rpartition("/")[2] for frame in own)])
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _normal(frame: str) -> str:
+    """ "function (path/file.py:12)" -> "path/file.py function": lines move, functions stay."""
+    function, _, where = frame.partition(" (")
+    return f"{re.sub(r':[0-9]+$', '', where.rstrip(')'))} {function}".strip()
+
+
+def _thread(
+    pid: int, number: int, seen: Mapping[int, Seen], passed: tuple[tuple[int, int], ...], moved: bool = False
+) -> Diagnosis:
+    """Follows who waits for whom until somebody waits for nobody, or for one who was passed already."""
+    process = seen[pid]
+    task = process.tasks.get(number)
+    here = (*passed, (pid, number))
+    if task and task.state in "Tt":
+        return Diagnosis(
+            "stopped", f"is stopped by a signal, as all of process {pid}", (_task_line(task, process),)
+        )
+    if process.waits is None and not _spins_in_python(process, number):
+        return _gil(process, number, task)
+    wait = (process.waits or {}).get(number)
+    if wait and wait["kind"]:
+        return _waiting(process, number, wait, seen, here)
+    if task and moved:
+        return Diagnosis(
+            "moving", f"is slow but moves: now at {_top(process, number)}", _lines(process, number)
+        )
+    if task and is_busy(process, number):
+        return _busy(process, number)
+    return _in_kernel(process, number, task, seen, here)
+
+
+def _spins_in_python(process: Seen, number: int) -> bool:
+    """Whether a thread has the GIL in plain Python: it lets go of it now and then, and a witness that is
+    silent is one that has not had its turn yet.
+    """
+    stack = _stack(process, number)
+    return stack is not None and stack.holds_gil and is_python(next(iter(stack.frames), ""))
+
+
+def _waiting(
+    process: Seen,
+    number: int,
+    wait: Mapping[str, Any],
+    seen: Mapping[int, Seen],
+    here: tuple[tuple[int, int], ...],
+) -> Diagnosis:
+    kind = {"import": "import_lock", "future": "queue"}.get(wait["kind"], wait["kind"])
+    words = f"waits for {wait['what']}"
+    because = (f"Python: {wait['thread']} {words}",)
+    if wait["child"]:
+        return _child(wait["child"], seen, here, because)
+    owner = wait["owner"]
+    if not owner:
+        lost = ", which no thread holds by its lines: it was never released" if kind == "lock" else ""
+        return Diagnosis(kind, words + lost, because)
+    if (process.pid, owner) in here:
+        names = [_name(seen[pid], one) for pid, one in here[here.index((process.pid, owner)) :]]
+        circle = f"held by {_name(process, owner)}: a circle of {' and '.join(names)}"
+        return Diagnosis("deadlock", f"{words}, {circle}", because)
+    behind = _thread(process.pid, owner, seen, here)
+    has = "which" if kind == "join" else f"held by {_name(process, owner)}, which"
+    if behind.kind == "deadlock" or (kind == "join" and behind.kind != "unknown"):
+        kind = behind.kind
+    kind = "unknown" if kind == "join" else kind
+    return Diagnosis(kind, f"{words}, {has} {behind.sentence}", (*because, *behind.because))
+
+
+def _gil(process: Seen, number: int, task: Task | None) -> Diagnosis:
+    because: tuple[str, ...] = ("its witness thread, which needs the GIL, did not answer",)
+    holder = next((stack for stack in process.dump.stacks if stack.holds_gil), None)
+    if holder is None:
+        return Diagnosis("gil", "cannot run: nobody in its process gets the GIL", because)
+    frame = next(iter(holder.frames), "unknown code")
+    because = (*because, f"py-spy: {holder.thread} holds the GIL in {frame}", *_lines(process, holder.number))
+    if holder.number == number:
+        return Diagnosis(
+            "gil", f"holds the GIL in {frame} and does not come back: no other thread can run", because
+        )
+    return Diagnosis("gil", f"waits for the GIL, which {holder.thread} holds in {frame}", because)
+
+
+def _busy(process: Seen, number: int) -> Diagnosis:
+    because = _lines(process, number)
+    if library := _library(_stack(process, number), _GPU):
+        return Diagnosis("driver", f"waits in {library}, looking again and again", because)
+    return Diagnosis("spinning", f"spins in {_top(process, number)}", because)
+
+
+def _top(process: Seen, number: int) -> str:
+    stack = _stack(process, number)
+    return next(iter(stack.frames), "unknown code") if stack else "unknown code"
+
+
+def _in_kernel(
+    process: Seen, number: int, task: Task | None, seen: Mapping[int, Seen], here: tuple[tuple[int, int], ...]
+) -> Diagnosis:
+    if task is None:
+        return Diagnosis("unknown", "was not among the threads of its process any more")
+    stack, because = _stack(process, number), _lines(process, number)
+    call, file = _call(task), described(process.pid, task.first, process.files)
+    if call == "child":
+        started = [one.pid for one in seen.values() if one.parent == process.pid]
+        return _child(started[0] if len(started) == 1 else 0, seen, here, because)
+    if ("/dev/nvidia" in file and call in ("io", "ioctl")) or _library(stack, _GPU):
+        return Diagnosis("driver", "waits for the GPU's driver", because)
+    if call == "io" or task.state == "D":
+        return Diagnosis(
+            "io", f"waits for {file}" if call == "io" else "waits for a disk or a device", because
+        )
+    if call == "sleep":
+        return Diagnosis("sleeping", "sleeps by the clock", because)
+    if call == "lock":
+        inside = _library(stack, _OPENMP)
+        what = f"waits in {inside} for threads that do not come" if inside else "waits for a native lock"
+        return Diagnosis("lock", what, because)
+    return Diagnosis("unknown", "does not get on, and nothing tells why", because)
+
+
+def _child(
+    pid: int, seen: Mapping[int, Seen], here: tuple[tuple[int, int], ...], because: tuple[str, ...]
+) -> Diagnosis:
+    if pid not in seen:
+        return Diagnosis("child", "waits for the end of a process that it has started", because)
+    behind = _thread(pid, pid, seen, here)
+    return Diagnosis(
+        "child", f"waits for the end of process {pid}, which {behind.sentence}", (*because, *behind.because)
+    )
+
+
+# By what the kernel waits in; then by the number of the call on x86-64, where that is hidden.
+_WCHANS = (
+    ("futex", "lock"), ("do_wait", "child"), ("nanosleep", "sleep"), ("pipe", "io"), ("sk_", "io"),
+    ("wait_woken", "io"), ("inet", "io"), ("unix_", "io"), ("poll", "io"), ("select", "io"), ("skb", "io"),
+    ("tcp", "io"),
+)  # fmt: skip
+_CALLS = {
+    61: "child", 247: "child", 35: "sleep", 230: "sleep", 202: "lock", 16: "ioctl",
+    **dict.fromkeys((0, 1, 7, 17, 18, 19, 20, 23, 42, 43, 44, 45, 46, 47, 232, 270, 271, 281, 288), "io"),
+}  # fmt: skip
+
+
+def _call(task: Task) -> str:
+    if task.call == 16:
+        return "ioctl"
+    known = next((kind for text, kind in _WCHANS if text in task.wchan), "")
+    return known or _CALLS.get(task.call, "")
+
+
+def _library(stack: Stack | None, names: Mapping[str, str]) -> str:
+    """A native library among the frames of a stack, in words; "" if it is in none of these."""
+    frames = stack.frames if stack else ()
+    return next((words for frame in frames for name, words in names.items() if name in frame), "")
+
+
+def _stack(process: Seen, number: int) -> Stack | None:
+    return next((stack for stack in process.dump.stacks if stack.number == number), None)
+
+
+def _name(process: Seen, number: int) -> str:
+    stack = _stack(process, number)
+    told = (process.waits or {}).get(number, {}).get("thread") or (stack.thread if stack else "")
+    return "the main thread" if told == "MainThread" else str(told or f"thread {number}")
+
+
+def _lines(process: Seen, number: int) -> tuple[str, ...]:
+    task = process.tasks.get(number)
+    return (_task_line(task, process),) if task else ()
+
+
+def _task_line(task: Task, process: Seen) -> str:
+    inside = f", in the kernel's {task.wchan}" if task.wchan else ""
+    cores = process.cores.get(task.number, 0.0)
+    return f"kernel: thread {task.number} in state {task.state}{inside}, {cores:.2f} cores busy"

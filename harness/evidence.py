@@ -1,0 +1,260 @@
+"""Evidence: what is gathered of a tree of processes while something in it is stuck, before any of it is
+ended.
+
+Every collector has its own limit, for what looks at a hang can hang too; one that fails leaves a line that
+says so, and the verdict does not depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness import diagnosis, events, gpu, kernel, stacks, tree, verdict, witness
+from harness.deadlines import Breach
+from harness.diagnosis import Diagnosis, Seen
+from harness.result import Outcome, Span
+
+LOOK_S = 0.8  # over which the threads' CPU time is taken
+_ANSWER_S = 0.7
+_STACKS_S = 6.0
+_GPU_S = 2.0
+_QUICK_S = 1.0
+_LAST_SPANS = 12
+_MOVED_BYTES = 2**20
+
+_SIGNALS_SENT = (62, 200, 234)  # kill, tkill and tgkill on x86-64
+
+Given = TypeVar("Given")
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What was found: the breach with the span that is to blame, why it does not get on, and the evidence by
+    its key in result.json.
+    """
+
+    breach: Breach
+    diagnosis: Diagnosis
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at the tree gave: each process, what the processes told, and which collectors failed."""
+
+    seen: dict[int, Seen]
+    told: list[dict[str, Any]]
+    gpus: list[str]
+    moved_bytes: dict[int, int]  # read and written meanwhile, by thread
+    failed: list[str]
+
+
+def gather(
+    token: str, session: int, recorded: Set[int], breach: Breach, spans: Sequence[Span], folder: Path
+) -> Incident:
+    """Look at every process of the tree and put the stacks on disk.
+
+    recorded  the processes that have a recorder, and so a witness
+    spans     all so far, by start; those with end_ns 0 are open
+    """
+    look = _look(token, session, recorded, folder)
+    seen, dumps = look.seen, [process.dump for process in look.seen.values()]
+    breach = _blamed(breach, seen, [span for span in spans if not span.end_ns])
+    pid, number = (breach.span.pid, breach.span.thread) if breach.span else (session, session)
+    hidden = [event for event in look.told if event["event"] == "hidden"]
+    moved = look.moved_bytes.get(number, 0) >= _MOVED_BYTES or _has_moved(seen.get(pid), number, folder)
+    found = diagnosis.diagnose(pid, number, seen, hidden, moved)
+    is_told = breach.outcome is Outcome.HUNG and found.kind != "unknown"
+    note = f"{found.kind.replace('_', ' ')}: {found.sentence}" if is_told else ""
+    breach = replace(breach, note=note)
+    stacks.write(dumps, folder / "stacks.txt")
+    evidence = {
+        "limit": f"limits.{breach.limit}",
+        "limit_s": breach.limit_s,
+        "detected_after_s": breach.late_s,
+        "diagnosis": asdict(found),
+        "signature": diagnosis.signature(found, _place(breach), _stack(seen, pid, number)),
+        "excerpt": stacks.excerpt(dumps, pid, number, folder),
+        "stacks": "stacks.txt",
+        "processes": [f"{dump.pid}: {dump.state}" for dump in dumps],
+        "threads": _threads(seen),
+        "channels": _channels(look.told),
+        "hidden": [f"{one['thread']}: {one['type']}: {one['message']}" for one in hidden],
+        "files": kernel.ports(seen, next(iter(seen.values())).files) if seen else [],
+        "last": [_words(span) for span in spans[-_LAST_SPANS:]],
+        "gpus": look.gpus,
+        "failed": look.failed,
+    }
+    return Incident(breach, found, {key: value for key, value in evidence.items() if value not in ([], "")})
+
+
+def _look(token: str, session: int, recorded: Set[int], folder: Path) -> _Look:
+    members = tree.members(token, session)
+    pids = [process.pid for process in members]
+    failed: list[str] = []
+    before, began = {pid: kernel.tasks(pid) for pid in pids}, time.monotonic()
+    gpus = _Collector("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
+    stacked = _Collector("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, folder, _STACKS_S))
+    _ask(recorded & set(pids), folder)
+    nothing: list[stacks.Dump] = []
+    dumps = {dump.pid: dump for dump in stacked.given(nothing, failed)}
+    time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
+    seconds = time.monotonic() - began
+    told = events.read(folder)  # on a busy machine an answer takes its time
+    after, files = {pid: kernel.tasks(pid) for pid in pids}, {pid: kernel.files(pid) for pid in pids}
+    seen = {
+        one.pid: Seen(
+            one.pid,
+            one.parent,
+            dumps.get(one.pid, stacks.Dump(one.pid, "nothing", (), "no stacks", "")),
+            after[one.pid],
+            kernel.cpu_shares(before[one.pid], after[one.pid], seconds),
+            _waits(dumps.get(one.pid), one.pid, told, recorded),
+            files,
+        )
+        for one in members
+    }
+    moved = {
+        number: task.io_bytes - before[pid][number].io_bytes
+        for pid in pids
+        for number, task in after[pid].items()
+        if number in before[pid]
+    }
+    return _Look(seen, told, gpus.given([], failed), moved, failed)
+
+
+class _Collector:
+    """Runs in a thread of its own, which is left behind if it does not come back."""
+
+    def __init__(self, name: str, limit_s: float, look: Callable[[], Any]) -> None:
+        self._name, self._ends = name, time.monotonic() + limit_s
+        self._limit_s = limit_s
+        self._found: queue.SimpleQueue[tuple[Any, str]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, args=(look,), name=f"evidence {name}", daemon=True).start()
+
+    def given(self, otherwise: Given, failed: list[str]) -> Given:
+        """What it found, or `otherwise` and a line in `failed`."""
+        try:
+            found, wrong = self._found.get(timeout=max(0.0, self._ends - time.monotonic()))
+        except queue.Empty:
+            found, wrong = otherwise, f"no answer within {self._limit_s:g} s"
+        if wrong:
+            failed.append(f"{self._name}: {wrong}")
+            return otherwise
+        return found  # type: ignore[no-any-return]
+
+    def _run(self, look: Callable[[], Any]) -> None:
+        try:
+            self._found.put((look(), ""))
+        except Exception as error:  # noqa: BLE001 - in the middle of an incident: the other collectors go on
+            self._found.put((None, f"{type(error).__name__}: {error}"))
+
+
+def _ask(pids: Set[int], folder: Path) -> None:
+    """Let the processes append what they are at to events.jsonl; one whose GIL is held cannot."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, witness.ASK)
+    until = time.monotonic() + _ANSWER_S
+    while time.monotonic() < until:
+        if pids <= {event["pid"] for event in events.read(folder) if event["event"] == "witness"}:
+            return
+        time.sleep(0.02)
+
+
+def _waits(
+    dump: stacks.Dump | None, pid: int, told: Sequence[Mapping[str, Any]], recorded: Set[int]
+) -> dict[int, Mapping[str, Any]] | None:
+    """What the threads of a process wait for by its witness's last word; None where it has one that cannot
+    speak.
+    """
+    mine = [event for event in told if event["event"] == "threads" and event["pid"] == pid]
+    if mine:
+        return {thread["number"]: thread for thread in mine[-1]["threads"]}
+    is_at_it = any(stack.thread == "witness" and stack.holds_gil for stack in (dump.stacks if dump else ()))
+    return None if pid in recorded and not is_at_it else {}
+
+
+def _blamed(breach: Breach, seen: Mapping[int, Seen], open_spans: Sequence[Span]) -> Breach:
+    """Who is late need not be who is stuck: a thread that keeps the GIL makes all others late, and in a
+    process that is stopped, the one that stopped it began its span last.
+    """
+    late = breach.span
+    process = seen.get(late.pid) if late else None
+    if late is None or process is None:
+        return breach
+    inside = [span for span in open_spans if span.pid == late.pid]
+    holder = stacks.gil_holder([process.dump], late.pid) if process.waits is None else None
+    stopped = [task for task in process.tasks.values() if task.state == "T"]
+    if stopped:
+        senders = [task.number for task in stopped if task.call in _SIGNALS_SENT]
+        its = [span for span in inside if span.thread in senders] or inside
+        last = max(its, key=lambda span: span.start_ns, default=late)
+        return replace(breach, span=last)
+    if holder is None:
+        return breach
+    its = [span for span in inside if span.thread == holder.number]
+    culprit = max(its, key=lambda span: span.start_ns, default=None)
+    if culprit is None or culprit.start_ns > late.start_ns + breach.limit_s / 2 * 1e9:
+        return breach  # a busy thread that came to it only lately is not what the other has waited for
+    return replace(breach, span=culprit)
+
+
+def _has_moved(process: Seen | None, number: int, folder: Path) -> bool:
+    """Whether a busy thread is somewhere else by now: in other functions, or as deep in others."""
+    if process is None or not diagnosis.is_busy(process, number or process.pid):
+        return False
+    was = next((stack for stack in process.dump.stacks if stack.number == number), None)
+    again = stacks.dump([process.pid], folder, _QUICK_S, stacks.QUICK)
+    now = next((stack for dump in again for stack in dump.stacks if stack.number == number), None)
+    return was is not None and now is not None and _functions(was) != _functions(now)
+
+
+def _functions(stack: stacks.Stack) -> list[str]:
+    """Without lines, native frames and addresses: a loop that spins in one function stays where it is."""
+    return [frame.partition(" (")[0] for frame in stack.frames if diagnosis.is_python(frame)]
+
+
+def _stack(seen: Mapping[int, Seen], pid: int, number: int) -> stacks.Stack | None:
+    process = seen.get(pid)
+    return next((one for one in process.dump.stacks if one.number == number), None) if process else None
+
+
+def _place(breach: Breach) -> str:
+    span = breach.span
+    return f"{span.phase} {span.component}.{span.stage}" if span else breach.limit
+
+
+def _threads(seen: Mapping[int, Seen]) -> list[str]:
+    """Each thread that waits for something in words, and each that is busy."""
+    return [
+        f"process {pid}, {told['thread']}: waits for {told['what']}"
+        for pid, process in seen.items()
+        for told in (process.waits or {}).values()
+        if told["kind"]
+    ] + [
+        f"process {pid}, thread {number} ({process.tasks[number].name}): {busy:.2f} cores busy"
+        for pid, process in seen.items()
+        for number, busy in process.cores.items()
+        if diagnosis.is_busy(process, number)
+    ]
+
+
+def _channels(told: Sequence[Mapping[str, Any]]) -> list[str]:
+    last = {event["pid"]: event["channels"] for event in told if event["event"] == "threads"}
+    return [
+        f"{one['name']}: {one['items']} of {one['depth']}" for channels in last.values() for one in channels
+    ]
+
+
+def _words(span: Span) -> str:
+    state = f"{span.seconds:.3f} s" if span.end_ns else "open"
+    return f"{verdict.place(span)}: {state}"

@@ -1,0 +1,150 @@
+"""What the kernel says of a process: each thread's state and call, its files, pipes and sockets. Read from
+/proc.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE_SIZE_TEXT = 65_536
+
+
+@dataclass(frozen=True)
+class Task:
+    """A thread as the kernel sees it.
+
+    state    R runs, S waits, D waits and cannot be interrupted, T stopped, t stopped by a tracer, Z ended
+    wchan    the function in the kernel that it waits in, "" where that is not told
+    call     number of its system call, -1 outside of one and where that is not told
+    first    the call's first argument: a file's number for read and write
+    cpu_s    so far; io_bytes read and written so far by its calls, 0 where that is not told
+    """
+
+    number: int
+    name: str
+    state: str
+    wchan: str
+    call: int
+    first: int
+    cpu_s: float
+    io_bytes: int = 0
+
+
+def tasks(pid: int) -> dict[int, Task]:
+    """The threads of a process by number; {} for one that is gone or may not be looked at."""
+    try:
+        numbers = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return {}
+    found = (_task(Path(f"/proc/{pid}/task/{number}"), number) for number in numbers)
+    return {task.number: task for task in found if task}
+
+
+def _task(folder: Path, number: int) -> Task | None:
+    stat = _text(folder / "stat")
+    if not stat:
+        return None
+    name, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
+    call = _text(folder / "syscall").split()
+    in_call = len(call) > 1 and call[0] != "-1"
+    cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS
+    wchan = _text(folder / "wchan").strip()
+    io = dict(re.findall(r"^(\w+): (\d+)$", _text(folder / "io"), re.MULTILINE))
+    return Task(
+        number,
+        name,
+        fields[0],
+        "" if wchan == "0" else wchan,
+        int(call[0]) if in_call else -1,
+        int(call[1], 16) if in_call else -1,
+        cpu_s,
+        int(io.get("rchar", 0)) + int(io.get("wchar", 0)),
+    )
+
+
+def files(pid: int) -> dict[int, str]:
+    """What the numbers of a process's open files stand for: a path, "pipe:[inode]" or "socket:[inode]"."""
+    found = {}
+    try:
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                found[int(path.name)] = str(path.readlink())
+            except OSError:  # closed meanwhile
+                continue
+    except OSError:
+        return {}
+    return found
+
+
+def described(pid: int, number: int, all_files: Mapping[int, Mapping[int, str]]) -> str:
+    """A file of a process in words: who else has a pipe, what a socket is connected to.
+
+    all_files  files() of every process of the tree
+    """
+    name = all_files.get(pid, {}).get(number, "")
+    if name.startswith("pipe:"):
+        others = sorted(other for other, its in all_files.items() if other != pid and name in its.values())
+        mine = sum(1 for its in all_files.get(pid, {}).values() if its == name)
+        if others:
+            return f"pipe {number}, shared with process {', '.join(map(str, others))}"
+        both = ", while this one holds both ends" if mine > 1 else ""
+        return f"pipe {number}, of which no other process has an end{both}"
+    if name.startswith("socket:"):
+        return f"socket {number}, {_peer(pid, name[8:-1]) or 'of this machine'}"
+    return f"file {name}" if name else f"file number {number}"
+
+
+def _peer(pid: int, inode: str) -> str:
+    """ "connected to 127.0.0.1:8000" from the kernel's table of TCP connections; "" if it is not there."""
+    for table in ("tcp", "tcp6"):
+        for line in _text(Path(f"/proc/{pid}/net/{table}")).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[9] == inode:
+                return f"connected to {_address(fields[2])}" if fields[2].strip("0:") else "listening"
+    return ""
+
+
+def _address(text: str) -> str:
+    """The kernel writes each 32-bit word of an address in the machine's own order."""
+    host, _, port = text.partition(":")
+    words = b"".join(struct.pack("=I", int(host[at : at + 8], 16)) for at in range(0, len(host), 8))
+    family = socket.AF_INET if len(words) == 4 else socket.AF_INET6
+    return f"{socket.inet_ntop(family, words)}:{int(port, 16)}"
+
+
+def ports(pids: Iterable[int], all_files: Mapping[int, Mapping[int, str]]) -> list[str]:
+    """The pipes and sockets of processes, a line each."""
+    return [
+        f"process {pid}: {described(pid, number, all_files)}"
+        for pid in pids
+        for number, name in sorted(all_files.get(pid, {}).items())
+        if name.startswith(("pipe:", "socket:"))
+    ]
+
+
+def cpu_shares(before: Mapping[int, Task], after: Mapping[int, Task], seconds: float) -> dict[int, float]:
+    """Cores that each thread kept busy between two looks, by number."""
+    return {
+        number: (task.cpu_s - before[number].cpu_s) / seconds
+        for number, task in after.items()
+        if number in before
+    }
+
+
+def children(pid: int, processes: Sequence[tuple[int, int]]) -> list[int]:
+    """Those of (process, its parent) that a process has started."""
+    return [one for one, parent in processes if parent == pid]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:  # gone meanwhile, or not ours to see
+        return ""

@@ -1,0 +1,146 @@
+"""Leftovers: what a point's processes leave behind besides processes: temporary files, shared memory, GPU
+memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness import gpu
+
+_SHARED_MEMORY = Path("/dev/shm")
+# What multiprocessing, torch and POSIX semaphores are named like; a stranger's file is told of and left
+# alone.
+_OURS = re.compile(r"(psm_|torch_|sem\.|pym-|__KMP_REGISTERED_LIB_)")
+_VRAM_BACK_S = 10.0
+_VRAM_NOISE_MIB = 64
+_QUARANTINE = "quarantine.json"
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there was before a point: MiB in use on each GPU, and the names of shared memory."""
+
+    used_mib: tuple[float, ...]
+    shared_memory: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """GPU memory that a point left in use, and the level that was before it, in MiB."""
+
+    point: str
+    leak_mib: float
+    level_mib: float
+
+
+def before() -> Before:
+    return Before(_used_mib(), frozenset(_segments()))
+
+
+def temporary(token: str) -> Path:
+    """A new folder for a point's temporary files. The name is short, for sockets have paths of 107 bytes at
+    most.
+    """
+    return Path(tempfile.mkdtemp(prefix=f"harness-{token.partition('.')[0]}-"))
+
+
+def remove_shared_memory(earlier: Before) -> tuple[list[str], list[str]]:
+    """Remove shared memory that is new, this user's, of a known kind and used by no process: (removed,
+    left).
+    """
+    new = [name for name in _segments() if name not in earlier.shared_memory]
+    used = set(_used_segments()) if new else set()
+    removed, left = [], []
+    for name in new:
+        path = _SHARED_MEMORY / name
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if name in used:
+                continue
+            if path.lstat().st_uid == os.getuid() and _OURS.match(name):
+                path.unlink()
+                removed.append(name)
+            elif path.lstat().st_uid == os.getuid():
+                left.append(name)
+    return removed, left
+
+
+def _segments() -> list[str]:
+    with contextlib.suppress(OSError):
+        return sorted(path.name for path in _SHARED_MEMORY.iterdir() if path.is_file())
+    return []
+
+
+def _used_segments() -> Iterator[str]:
+    """Names of shared memory that any process that we may look at has mapped or open."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                yield from re.findall(r"/dev/shm/(\S+)", (folder / "maps").read_text(errors="replace"))
+            with contextlib.suppress(OSError):
+                links = (path.readlink() for path in (folder / "fd").iterdir())
+                yield from (link.name for link in links if link.parent == _SHARED_MEMORY)
+
+
+def wait_for_vram(earlier: Before) -> dict[int, float]:
+    """MiB by GPU still in use beyond what there was before, after a patient wait; {} if all memory is
+    back.
+    """
+    until = time.monotonic() + _VRAM_BACK_S
+    while (more := _more(earlier.used_mib)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return more
+
+
+def _more(before_mib: Mapping[int, float] | tuple[float, ...]) -> dict[int, float]:
+    now = _used_mib()
+    then = before_mib if isinstance(before_mib, Mapping) else dict(enumerate(before_mib))
+    return {index: now[index] - mib for index, mib in then.items() if now[index] - mib > _VRAM_NOISE_MIB}
+
+
+def _used_mib() -> tuple[float, ...]:
+    return tuple(gpu.readings(index).get("used_mib", 0.0) for index in range(len(gpu.handles())))
+
+
+def quarantine(run: Path, point: str, earlier: Before, leak: Mapping[int, float]) -> None:
+    """Let no further point of a run measure on GPUs whose memory is not back."""
+    told = _quarantined(run)
+    for index, mib in leak.items():
+        told[index] = Leak(point, mib, earlier.used_mib[index])
+    text = json.dumps({str(index): asdict(leak) for index, leak in told.items()}, indent=1)
+    (run / _QUARANTINE).write_text(text + "\n")
+
+
+def quarantined(run: Path) -> str:
+    """Why the GPUs cannot be measured on, "" if they can: one whose memory came back is free again."""
+    told = _quarantined(run)
+    there = range(len(gpu.handles()))
+    still = _more({index: leak.level_mib for index, leak in told.items() if index in there})
+    if told and not still:
+        (run / _QUARANTINE).unlink(missing_ok=True)
+    return "; ".join(
+        f"GPU {index} is in quarantine: {mib:.0f} MiB that point {told[index].point} left there are still in"
+        " use; nvidia-smi shows by whom, and the sweep goes on by itself once they are free"
+        for index, mib in still.items()
+    )
+
+
+def _quarantined(run: Path) -> dict[int, Leak]:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        found = json.loads((run / _QUARANTINE).read_text())
+        return {int(index): Leak(**leak) for index, leak in found.items()}
+    return {}
+
+
+def remove_temporary(folder: Path) -> None:
+    """Whatever is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
