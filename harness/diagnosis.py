@@ -19,6 +19,7 @@ BUSY_CORES, STARVED_CORES = 0.3, 0.05
 _GPU = {"libcuda": "the CUDA driver", "libnvidia": "NVIDIA's driver"}
 _OPENMP = {"libgomp": "OpenMP", "libiomp": "OpenMP"}
 _SIGNATURE_FRAMES = 8
+_MOST_BESIDE = 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def diagnose(
 
 def _stuck_beside(process: Seen, number: int, seen: Mapping[int, Seen]) -> list[Diagnosis]:
     """What waits in other threads of a process and is no idle worker: for a lock, a thread's end, or room in
-    a queue. Of a chain of threads its beginning.
+    a queue. Of a chain of threads its beginning; the longest chains.
     """
     found, behind = {}, set()
     for other, wait in (process.waits or {}).items():
@@ -90,7 +91,8 @@ def _stuck_beside(process: Seen, number: int, seen: Mapping[int, Seen]) -> list[
             chain = _thread(process.pid, other, seen, ())
             found[other] = replace(chain, sentence=f"{_name(process, other)} {chain.sentence}")
             behind.add(wait["owner"])
-    return [one for other, one in found.items() if other not in behind][:2]
+    first = [one for other, one in found.items() if other not in behind]
+    return sorted(first, key=lambda one: -len(one.because))[:_MOST_BESIDE]
 
 
 def is_python(frame: str) -> bool:
