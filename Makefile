@@ -1,7 +1,7 @@
 # Each target is a command that a person could type; the first one installs what is missing.
 PYTHON_ENV = .venv/bin/python
 .DEFAULT_GOAL = demo
-.PHONY: demo test test-slow lint lint-workflows bench nights gpu clean
+.PHONY: demo test test-slow lint lint-workflows bench chaos nights gpu clean
 
 .venv/.installed: install.sh pyproject.toml constraints.txt
 	./install.sh
@@ -29,6 +29,9 @@ lint-workflows: .venv/.installed .venv/node/.installed
 
 bench: .venv/.installed
 	$(PYTHON_ENV) -m pytest -q tests/bench --benchmark-only
+
+chaos: .venv/.installed
+	$(PYTHON_ENV) -m tests.chaos
 
 nights: .venv/.installed
 	$(PYTHON_ENV) -m tests.real_nights runs/.nights

@@ -26,7 +26,8 @@ class Simulated:
               loaded
     load_s, warm_up_s   seconds slept in each
     stages    {name: {sleep_s, compute_s, alloc_mib, per, spread}} in order; per is "job" or "frame" (avatar
-              only); spread "exponential" draws the sleep by the job's seed, with sleep_s as the mean
+              only); spread "exponential" draws the sleep by the job's seed, with sleep_s as the mean,
+              "fivefold" between sleep_s and five times that, anew for each piece
     racy      a TTS that keeps the text of the running job in one attribute, as engines do: two jobs at once
               say each other's
     """
@@ -168,6 +169,8 @@ class SimulatedStage:
 
     def _sleep_s(self) -> float:
         mean_s = float(self._work.get("sleep_s", 0.0))
+        if mean_s and self._work.get("spread") == "fivefold":
+            return mean_s * random.uniform(1, 5)
         if mean_s and self._work.get("spread") == "exponential":
             draw = random.Random(f"{self._job.seed} {self.name}")
             return draw.expovariate(1 / mean_s)

@@ -28,6 +28,7 @@ from harness import (
     environment,
     files,
     gpu,
+    leftovers,
     locks,
     marks,
     quality,
@@ -36,6 +37,7 @@ from harness import (
     settings,
     store,
     supervisor,
+    timeline,
     wording,
 )
 from harness.point import Point
@@ -77,14 +79,16 @@ def _measure_unless_stored(planned: settings.Planned, title: str, number: int) -
     progress.begin(number, planned.num_points, title)
     try:
         with _former_result_kept_until_saved(folder):
-            if planned.not_applicable:
-                measurement = _skipped(planned, folder)
+            barred = leftovers.quarantined(planned.run) if point.uses_gpu else ""
+            if planned.not_applicable or barred:
+                measurement = _skipped(planned, folder, planned.not_applicable or barred)
             else:
                 measurement = _measured(planned, folder, progress, earlier)
             judged = quality.judged(
                 reference.compared(measurement.result, folder, planned.run), folder, planned.run
             )
             measurement = replace(measurement, result=judged)
+            timeline.write(measurement, folder / "timeline.json.gz")
             store.save(measurement, folder)
         _look_again(measurement.result, planned.run)
     finally:
@@ -161,7 +165,7 @@ def _measured(
     return marks.measured(once, planned.comparability, earlier)
 
 
-def _skipped(planned: settings.Planned, folder: Path) -> Measurement:
+def _skipped(planned: settings.Planned, folder: Path, reason: str) -> Measurement:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     result = PointResult(
@@ -171,7 +175,7 @@ def _skipped(planned: settings.Planned, folder: Path) -> Measurement:
         point=asdict(planned.point),
         started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         duration_s=0.0,
-        reason=planned.not_applicable,
+        reason=reason,
         environment=environment.describe(),
     )
     return Measurement(result, folder=str(folder))

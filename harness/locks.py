@@ -42,7 +42,7 @@ def gpu(point: Point) -> Iterator[None]:
     """Hold the machine's lock for GPU measurements while a point that uses a GPU runs: two at once would
     measure each other. Waits for it, and says so.
     """
-    if all(config.get("device") != "cuda" for config in point.components().values()):
+    if not point.uses_gpu:
         yield
         return
     path = Path(tempfile.gettempdir()) / "talking-head-bench.gpu.lock"

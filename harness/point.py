@@ -68,6 +68,10 @@ class Point:
     def num_jobs(self) -> int:
         return int(self.workload["jobs"])
 
+    @property
+    def uses_gpu(self) -> bool:
+        return any(config.get("device") == "cuda" for config in self.components().values())
+
     def components(self) -> dict[str, dict[str, Any]]:
         """The components that are configured."""
         found = {name: getattr(self, name) for name in COMPONENTS}

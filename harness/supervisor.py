@@ -24,6 +24,7 @@ from harness.result import Measurement, PointResult, Sample, Span
 from harness.telemetry import Sampler
 
 POLL_S = 0.2
+_MOST_WORDS = 4000
 
 Progress = Callable[[Sequence[Span], float], None]
 
@@ -217,8 +218,23 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
         "vram_leak_mib": sum(leak.values()),
         "log_tail": _tail(folder / "child.log") if watched.process.returncode != 0 else "",
     }
+    if not watched.deadline_ns:
+        stated["excerpt"] = _last_words(folder)
     watched.evidence |= {key: value for key, value in stated.items() if value}
     return samples
+
+
+def _last_words(folder: Path) -> str:
+    """What processes printed of their stacks as a signal ended them, the thread first that it came to; ""
+    where none did.
+    """
+    found = []
+    for path in sorted(folder.glob("faulthandler-*.txt")):
+        blocks = path.read_text(errors="replace").split("\n\n")
+        blocks.sort(key=lambda block: ("Fatal" not in block, "Current thread" not in block))
+        text = "\n\n".join(blocks).strip()
+        found += [f"process {path.stem.partition('-')[2]}\n{text[:_MOST_WORDS]}"] if text else []
+    return "\n".join(found)
 
 
 def _tail(path: Path, num_bytes: int = 4000) -> str:

@@ -57,6 +57,7 @@ EXPECTED = {
     "wrong": "invalid",
 }
 LIMIT_S, ALLOWED_S = 0.8, 2.0
+_LINE = "{:<12} {:<17} {:>5} {:>5} {:>12} {:>14}\n"
 _LIMITS = {**dict.fromkeys(("load", "stage", "shutdown", "idle"), LIMIT_S), "moving": 4.0}
 _SHARING = {"share": "locked", "shared": ["tts", "asr"]}
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -94,10 +95,8 @@ class Cell:
             "component": "avatar",
             "seconds": 1.5 * LIMIT_S if self.kind == "crawl" else 0.1,
         }
-        workers = 1 if self.executor == "sequential" else 2
         moving = avatar(stages={"motion": {"sleep_s": 0.02}, "render": {"per": "frame"}, "write": {}})
-        whole = point(self.executor, workers, jobs=6, limits=_LIMITS, fault=fault | where, avatar=moving)
-        return replace(whole, executor=whole.executor | _OPTIONS.get(self.executor, {}))
+        return whole(self.executor, limits=_LIMITS, fault=fault | where, avatar=moving)
 
     def complaints(self, result: PointResult) -> list[str]:
         """What is wrong with how it ended; [] where all is right."""
@@ -133,6 +132,12 @@ class Cell:
         """None where nothing hangs."""
         _, _, kind = EXPECTED[self.kind].partition(" ")
         return result.evidence.get("diagnosis", {}).get("kind") == kind if kind else None
+
+
+def whole(executor: str, **given: Any) -> Point:
+    """A point of six jobs with all the settings of its executor, and two workers where there can be two."""
+    made = point(executor, 1 if executor == "sequential" else 2, jobs=6, **given)
+    return replace(made, executor=made.executor | _OPTIONS.get(executor, {}))
 
 
 def cells(kinds: Sequence[str] = (), executors: Sequence[str] = EXECUTORS) -> list[Cell]:
@@ -184,22 +189,17 @@ def main() -> int:
 
 def _print(rows: dict[str, dict[str, int]], wrong: Sequence[str], seconds: float) -> int:
     write = sys.stdout.write
-    write(
-        f"{'fault':<12} {'expected':<17} {'cells':>5} {'right':>5} {'class right':>12} {'latest end, s':>14}\n"
-    )
+    heads = ("fault", "expected", "cells", "right", "class right", "latest end, s")
+    write(_LINE.format(*heads))
     for kind, row in rows.items():
         classes = f"{row['class right']} of {row['hangs']}" if row["hangs"] else "-"
         late = f"{row['late_ms'] / 1e3:.2f}" if row["late_ms"] else "-"
-        write(
-            f"{kind:<12} {EXPECTED[kind]:<17} {row['cells']:>5} {row['right']:>5} {classes:>12} {late:>14}\n"
-        )
+        write(_LINE.format(kind, EXPECTED[kind], row["cells"], row["right"], classes, late))
     total = {
         key: sum(row[key] for row in rows.values()) for key in ("cells", "right", "hangs", "class right")
     }
-    write(
-        f"{total['right']} of {total['cells']} cells right, {total['class right']} of {total['hangs']} classes,"
-        f" {seconds:.0f} s\n"
-    )
+    cells_right = f"{total['right']} of {total['cells']} cells right"
+    write(f"{cells_right}, {total['class right']} of {total['hangs']} classes, {seconds:.0f} s\n")
     write("".join(f"  {one}\n" for one in wrong))
     good = total["right"] == total["cells"] and total["class right"] >= 0.95 * total["hangs"]
     return 0 if good else 1
