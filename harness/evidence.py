@@ -30,8 +30,6 @@ _QUICK_S = 1.0
 _LAST_SPANS = 12
 _MOVED_BYTES = 2**20
 
-_SIGNALS_SENT = (62, 200, 234)  # kill, tkill and tgkill on x86-64
-
 Given = TypeVar("Given")
 
 
@@ -184,21 +182,13 @@ def _waits(
 
 
 def _blamed(breach: Breach, seen: Mapping[int, Seen], open_spans: Sequence[Span]) -> Breach:
-    """Who is late need not be who is stuck: a thread that keeps the GIL makes all others late, and in a
-    process that is stopped, the one that stopped it began its span last.
-    """
+    """Who is late need not be who is stuck: a thread that keeps the GIL makes all others late."""
     late = breach.span
     process = seen.get(late.pid) if late else None
     if late is None or process is None:
         return breach
     inside = [span for span in open_spans if span.pid == late.pid]
     holder = stacks.gil_holder([process.dump], late.pid) if process.waits is None else None
-    stopped = [task for task in process.tasks.values() if task.state == "T"]
-    if stopped:
-        senders = [task.number for task in stopped if task.call in _SIGNALS_SENT]
-        its = [span for span in inside if span.thread in senders] or inside
-        last = max(its, key=lambda span: span.start_ns, default=late)
-        return replace(breach, span=last)
     if holder is None:
         return breach
     its = [span for span in inside if span.thread == holder.number]
