@@ -5,6 +5,7 @@ Pure.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -112,8 +113,10 @@ def signature(diagnosis: Diagnosis, place: str, stack: Stack | None) -> str:
     place  phase, component and stage; of the stack the functions and files count, not lines and addresses
     """
     frames = [_normal(frame) for frame in (stack.frames if stack else ()) if not frame.startswith("0x")]
-    own = [frame for frame in frames if "/harness/" not in frame][:_SIGNATURE_FRAMES]
-    text = "\n".join([diagnosis.kind, place, *(frame.rpartition("/")[2] for frame in own)])
+    # Beyond the project's own frames come the executor's, which differ where the hang does not.
+    own = list(itertools.takewhile(lambda frame: "/harness/executors/" not in frame, frames)) or frames
+    names = (frame.rpartition("/")[2] for frame in own[:_SIGNATURE_FRAMES])
+    text = "\n".join([diagnosis.kind, place, *names])
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -206,8 +209,10 @@ def _busy(process: Seen, number: int) -> Diagnosis:
 
 
 def _top(process: Seen, number: int) -> str:
+    """Where a thread is: its innermost function of Python, else of native code."""
     stack = _stack(process, number)
-    return next(iter(stack.frames), "unknown code") if stack else "unknown code"
+    frames = stack.frames if stack else ()
+    return next(filter(is_python, frames), next(iter(frames), "unknown code"))
 
 
 def _in_kernel(

@@ -87,7 +87,7 @@ def gather(
         "channels": _channels(look.told),
         "hidden": [f"{one['thread']}: {one['type']}: {one['message']}" for one in hidden],
         "files": kernel.ports(seen, next(iter(seen.values())).files) if seen else [],
-        "last": [_words(span) for span in spans[-_LAST_SPANS:]],
+        "last": [_words(span) for span in _last(spans)],
         "gpus": look.gpus,
         "failed": look.failed,
     }
@@ -243,6 +243,13 @@ def _channels(told: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"{one['name']}: {one['items']} of {one['depth']}" for channels in last.values() for one in channels
     ]
+
+
+def _last(spans: Sequence[Span]) -> list[Span]:
+    """What is open, and what came last besides, by start; without marks, which are moments."""
+    intervals = [span for span in spans if span.phase != "mark"]
+    late = intervals[-_LAST_SPANS:]
+    return [span for span in intervals[:-_LAST_SPANS] if not span.end_ns] + late
 
 
 def _words(span: Span) -> str:

@@ -76,7 +76,6 @@ def measure(
     Raises for nothing that the measured processes do, only for what this one cannot do: OSError for a full
     disk. When this process is interrupted, theirs are ended first.
     """
-    started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
@@ -84,6 +83,7 @@ def measure(
     described, inputs, oom_kills = environment.describe(), files.contents(point), _oom_kills()
     cpu_before_s, children_before_s = time.process_time(), _children_cpu_s()
     with locks.gpu(point):
+        started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
         watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}")
         try:
             breach = _watch(watched, point, folder, progress)
