@@ -43,6 +43,8 @@ def _no_such_key(key: str) -> str:
     group = key.partition(".")[0]
     if key == "sweep":
         return f"sweep: takes a plus, as +sweep={_options(key)[0]}"
+    if key == "of":
+        return "of: a key of +sweep=bisect alone; add that, or leave the key out"
     if _options(key):
         return f"{key}: choose from {', '.join(_options(key))}"
     files = [CONF / group / f"{option}.yaml" for option in _options(group)]

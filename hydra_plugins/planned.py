@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from harness import locks, quality, reference, rounds, settings, store
+from harness import bisect_stored, locks, quality, reference, rounds, settings, store
 
 log = logging.getLogger("harness")
 
@@ -42,6 +42,8 @@ class PlannedSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
+        if bisect_stored.KEY in self.config:
+            return self._bisect(arguments)
         batch, swept = self._plan(arguments)
         if self._asked.repeats > self.config.repeats:
             log.info("precision: repeats=%d, for fewer have no interval to speak of", self._asked.repeats)
@@ -54,6 +56,26 @@ class PlannedSweeper(BasicSweeper):
             returns = super().sweep([])
             if self._asked.target is not None:
                 returns += self._rounds(list(swept.values()), len(batch))
+        type(self).outcomes[:] = [job.return_value for jobs in returns for job in jobs]
+        return returns
+
+    def _bisect(self, arguments: list[str]) -> Any:
+        """One job, which measures the variants of one stored point."""
+        assert self.config is not None
+        assert self.hydra_context is not None
+        parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(
+            arguments
+        )
+        _check_overrides(parsed)
+        bisect_stored.check_single(one.key_or_group for one in parsed if one.is_sweep_override())
+        bisect_stored.check_given(one.key_or_group for one in parsed)
+        asked = bisect_stored.asked(self.config, _typed(parsed, bisect_stored.KEY))
+        others = [str(one.input_line) for one in parsed if one.key_or_group != bisect_stored.KEY]
+        job = [*others, f"{bisect_stored.KEY}='{asked.point.id}'"]  # quoted: 123e45 would be a number
+        self.split_arguments = lambda *_: [[job]]  # type: ignore[method-assign]
+        with locks.run_folder(asked.run):
+            type(self).run, type(self).report = asked.run, self.config.report
+            returns = super().sweep([])
         type(self).outcomes[:] = [job.return_value for jobs in returns for job in jobs]
         return returns
 
@@ -207,3 +229,9 @@ def _check_overrides(overrides: Sequence[Override]) -> None:
 def _values(override: Override) -> list[Any]:
     value = override.value()
     return value.list if isinstance(value, ChoiceSweep) else [value]
+
+
+def _typed(overrides: Sequence[Override], key: str) -> str | None:
+    """The text of a key's value, None where it was not given."""
+    given = [str(one.input_line).partition("=")[2] for one in overrides if one.key_or_group == key]
+    return given[-1].strip("\"'") if given else None

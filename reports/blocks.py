@@ -53,7 +53,27 @@ class Excerpt:
     link: str = ""
 
 
-Block = Text | Grid | Figure | Excerpt
+@dataclass(frozen=True)
+class Card:
+    """One incident at a glance: what happened, where, and what to do; the evidence is folded away.
+
+    tone     an outcome's name
+    facts    (word, text) in reading order
+    command  to type, "" for none
+    folded   whether the card itself starts closed
+    """
+
+    title: str
+    tone: str
+    lead: str
+    facts: tuple[tuple[str, str], ...]
+    todo: str
+    command: str
+    evidence: tuple[Excerpt, ...]
+    folded: bool = False
+
+
+Block = Text | Grid | Figure | Excerpt | Card
 
 
 @dataclass(frozen=True)

@@ -1,115 +1,22 @@
-"""Sections on what can be trusted: incidents with stacks, what really ran, and where."""
+"""Sections on what can be trusted: what really ran, and where; and what is nested, as flat text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from harness.attestation import compared, is_attested, mismatches
 from harness.point import COMPONENTS, flatten
-from harness.result import Measurement, Outcome
-from reports.blocks import Block, Cell, Excerpt, Grid, Section, Text, grid, num
-from reports.points import PointRows, in_order
+from harness.result import Measurement
+from reports.blocks import Block, Cell, Excerpt, Grid, Section, Text, grid
+from reports.points import in_order
 from reports.tables import Table
-
-_MOST_EXCERPTS = 40
-
-
-def incidents(table: Table) -> Section | None:
-    """Every measurement that did not end ok: where, why, how soon it was seen, and its stacks."""
-    found = [(p, r.measurement) for p in in_order(table.points) for r in p.rows if not r.ok]
-    broken = [(p, m) for p, m in found if m.result.outcome is not Outcome.SKIPPED]
-    skipped = [(p, m) for p, m in found if m.result.outcome is Outcome.SKIPPED]
-    blocks: list[Block] = []
-    if broken:
-        blocks.append(_incident_grid(broken))
-        blocks += [_excerpt(table, p, m) for p, m in broken[:_MOST_EXCERPTS]]
-    if len(broken) > _MOST_EXCERPTS:
-        text = f"Excerpts of the first {_MOST_EXCERPTS} of {len(broken)}; results.csv has all."
-        blocks.append(Text(text, "note"))
-    if skipped:
-        tag = Cell("skipped", "skipped")
-        rows: list[list[str | Cell]] = [[point.label, tag, m.result.reason] for point, m in skipped]
-        blocks.append(grid("point|outcome|why it cannot run here", rows, "Skipped points were not tried."))
-    return Section("incidents", "Incidents", tuple(blocks)) if blocks else None
-
-
-def _incident_grid(broken: Sequence[tuple[PointRows, Measurement]]) -> Grid:
-    rows: list[list[str | Cell]] = []
-    for point, m in broken:
-        result = m.result
-        where = ".".join(part for part in (result.component, result.stage) if part) or "-"
-        asked = result.point.get("workload", {}).get("jobs", "?")
-        outcome = Cell(str(result.outcome), str(result.outcome))
-        numbers = [_number(result.worker), _number(result.job)]
-        ended = [_detection(result.evidence), f"{len(result.jobs)} of {asked}", num(result.duration_s)]
-        rows.append([point.label, str(result.repeat), outcome, result.phase or "-", where, *numbers, *ended])
-    heads = "point|repeat>|outcome|phase|component.stage|worker>|job>|detected|jobs done>|after, s>"
-    return grid(heads, rows, "Workers, jobs and repeats count from 0.")
-
-
-def _number(index: int) -> str:
-    return str(index) if index >= 0 else "-"
-
-
-def _detection(evidence: Mapping[str, Any]) -> str:
-    """`0.12 s past limits.stage_s = 60 s`, "" where no deadline was broken."""
-    late = evidence.get("detected_after_s")
-    if late is None:
-        return "at its end"
-    limit, limit_s = (
-        evidence.get("limit", "its deadline"),
-        evidence.get("limit_s"),
-    )
-    return f"{num(late)} s past {limit}" + (f" = {num(limit_s)} s" if limit_s is not None else "")
-
-
-def _excerpt(table: Table, point: PointRows, m: Measurement) -> Excerpt:
-    evidence = m.result.evidence
-    parts = [m.result.reason or "no reason was stored"]
-    for key in ("excerpt", "log_tail"):
-        text = evidence.get(key)
-        if text:
-            lines = text if isinstance(text, list) else [text]
-            parts.append("\n".join(str(line) for line in lines))
-    for key in ("processes", "survivors", "vram_leak_mib"):
-        if evidence.get(key):
-            parts.append(f"{key}: {_told(evidence[key])}")
-    parts += _states(evidence.get("states") or {})
-    title = f"{point.label}, repeat {m.result.repeat}: {m.result.outcome}"
-    return Excerpt(title, "\n\n".join(parts), _stacks(table.folder, m))
-
-
-def _states(states: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """What each component was at: the known incident first, then its queues, events and exceptions."""
-    found = []
-    for worker, components in states.items():
-        for name, state in components.items():
-            lines = [f"state of {name}, {worker}:"]
-            lines += [f"  {state['named']}"] if state.get("named") else []
-            lines += [f"  {key} {text}" for key, text in _flat(state).items() if key != "named"]
-            found.append("\n".join(lines))
-    return found
-
-
-def _told(value: Any) -> str:
-    return ", ".join(str(item) for item in value) if isinstance(value, list) else num(value)
-
-
-def _stacks(run: Path, m: Measurement) -> str:
-    """stacks.txt relative to the report, "" where none was written."""
-    file = Path(m.folder) / "stacks.txt"
-    if not m.folder or not file.is_file():
-        return ""
-    return quote(f"{m.result.id}/{m.result.repeat}/{file.name}")
 
 
 def environment(table: Table) -> Section:
     """Machine, versions and commit; what differs between points stands first."""
-    machine = _settings((m, _flat(m.result.environment)) for m in table.measurements)
+    machine = _settings((m, flat(m.result.environment)) for m in table.measurements)
     blocks: list[Block] = []
     unlike = [key for key, values in machine.items() if len(values) > 1]
     if unlike:
@@ -180,22 +87,23 @@ def _labels(table: Table) -> dict[str, str]:
     return {point.id: point.label for point in table.points}
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flat(config: Mapping[str, Any]) -> dict[str, str]:
+    """Dotted keys to texts; items of a list of objects by their number."""
+    found: dict[str, str] = {}
     for key, value in flatten(config):
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             for index, item in enumerate(value):
-                flat |= {f"{key} {index}.{name}": text for name, text in _flat(item).items()}
+                found |= {f"{key} {index}.{name}": text for name, text in flat(item).items()}
         else:
-            flat[key] = value if isinstance(value, str) else json.dumps(value)
-    return flat
+            found[key] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 def attestation(m: Measurement) -> dict[str, str]:
     """component.key -> value; what workers of one point read back differently is joined by a slash."""
     found: dict[str, dict[str, None]] = {}
     for components in m.result.attestation.values():
-        for key, text in _flat(components).items():
+        for key, text in flat(components).items():
             found.setdefault(key, {})[text] = None
     return {key: " / ".join(texts) for key, texts in found.items()}
 

@@ -96,7 +96,11 @@ def decide(
     changes = [*(each for look in seen for each in look.changes), *_changes(found, tonight.night)]
     if series and not is_known:
         _store(tonight, known, series, found, [*sessions, *changes])
-    lines = [*refused.values(), *missing(tonight, known, pinned, series, options.fail), *_outcomes(series)]
+    lines = [
+        *refused.values(),
+        *missing(tonight, known, pinned, series, options.fail),
+        *_outcomes(series, known, tonight.night),
+    ]
     lines += [*_figures(seen, found), *_notes(series, known, pinned), *_accepted(changes, known, series)]
     lead = f"{_when(tonight, known)}: {points(len(tonight.points))}, {count(lines)}."
     facts = {"night": tonight.night, "history": str(known.path), "appended": bool(not is_known and series)}
@@ -123,7 +127,7 @@ def _unlike(series: Series, known: History, allowed: Sequence[str]) -> Line | No
     return Line(series.point.label, "", "unlike", text, {"unlike": differing})
 
 
-def _outcomes(series: Iterable[Series]) -> list[Line]:
+def _outcomes(series: Iterable[Series], known: History, night: str) -> list[Line]:
     """Points that were not measured to their end, in words, with how they stood before."""
     lines = []
     for one in series:
@@ -132,12 +136,24 @@ def _outcomes(series: Iterable[Series]) -> list[Line]:
             last = one.nights[-1] if one.nights else None
             before = f"it was {last.outcome} on {last.night[:10]}" if last else "it is new"
             of = f"{len(wrong)} of {len(one.point.launches)} launches"
-            text = f"{of}: {wrong[0].reason or wrong[0].outcome}; {before}"
+            again = _hung_before(wrong[0].signature, known, night)
+            text = f"{of}: {wrong[0].reason or wrong[0].outcome}; {before}{again}"
             # What this machine cannot run is no failure, unless it could.
             never = all(night.outcome == "skipped" for night in one.nights)
             word = "not here" if wrong[0].outcome == "skipped" and never else wrong[0].outcome
             lines.append(Line(one.point.label, "", word, text))
     return lines
+
+
+def _hung_before(signature: str, known: History, night: str) -> str:
+    """`; hung as on night 12 (2026-10-12), signature 1a2b3c4d5e`; "" for what did not hang."""
+    if not signature:
+        return ""
+    same = [(number, at) for number, at in known.hung_as(signature) if at < night]
+    if not same:
+        return f"; a hang that no night before had, signature {signature}"
+    number, at = same[-1]
+    return f"; hung as on night {number} ({at[:10]}), signature {signature}"
 
 
 def _figures(seen: Sequence[Look], found: Sequence[Answer]) -> list[Line]:
@@ -242,6 +258,7 @@ def _row(point: Launched, night: str, found: Sequence[Answer]) -> Night:
         reason=wrong.reason if wrong else "",
         values={} if wrong else {name: tuple(point.numbers(name)) for name in names},
         faults=tuple(dict.fromkeys(answer.suspect.metric for answer in mine)),
+        signature=wrong.signature if wrong else "",
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from reports.statement import Refused
 
 # History of the format; a change raises SCHEMA and keeps a stored file of the old version in tests/data.
-# 1  2026-11: history, fingerprint, point, night, session, change
+# 1  2026-11: history, fingerprint, point, night, session, change; a night's `signature` may be absent
 SCHEMA = 1
 
 
@@ -40,6 +40,7 @@ class Night:
     outcome      "ok", or of the first launch that was not
     values       metric -> a figure per launch
     faults       metrics whose figures were not confirmed when measured again: of the machine, not of the code
+    signature    of the hang that the reason tells of; "" where nothing hung, and in older lines
     """
 
     night: str
@@ -52,6 +53,7 @@ class Night:
     reason: str
     values: Mapping[str, tuple[float, ...]]
     faults: tuple[str, ...] = ()
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ class History:
 
     def label(self, point: str) -> str:
         return str(self.points.get(point, {}).get("label", point))
+
+    def hung_as(self, signature: str) -> list[tuple[int, str]]:
+        """Number, from 1, and time of each night in which a point hung with that signature."""
+        same = {row.night for row in self.nights if row.signature == signature}
+        every = sorted({row.night for row in self.nights})
+        return [(number, night) for number, night in enumerate(every, 1) if night in same]
 
 
 def slug(text: str) -> str:
@@ -205,7 +213,7 @@ def _change(data: Mapping[str, Any]) -> Change:
 def _texts(row: type[Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The data, whose texts are texts. Raises TypeError."""
     for each in fields(row):
-        if each.type == "str" and not isinstance(data[each.name], str):
+        if each.type == "str" and not isinstance(data.get(each.name, ""), str):
             raise TypeError(f"{each.name} is no text")
     return data
 

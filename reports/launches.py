@@ -18,6 +18,7 @@ class Launch:
     """One measurement: when (started_at, started_ns), on which host, how it ended, and its figures by name.
 
     values  the metrics of GATED, and `stage.<component>.<stage>`: busy seconds per second of video
+    signature  of a hang, what joins it to the same one elsewhere; "" for what did not hang
     """
 
     at: tuple[str, int]
@@ -25,6 +26,7 @@ class Launch:
     outcome: str
     reason: str
     values: Mapping[str, float]
+    signature: str = ""
 
     @property
     def ok(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from reports.blocks import Block, Excerpt, Figure, Grid, Section, Text
+from reports.blocks import Block, Card, Excerpt, Figure, Grid, Section, Text
 from reports.text import clip, escaped, plain
 
 
@@ -26,7 +26,24 @@ def _block(block: Block) -> str:
         return _table(block)
     if isinstance(block, Figure):
         return f"Figure (in report.html): {escaped(block.alt)}"
-    return _folded(block)
+    return _card(block) if isinstance(block, Card) else _folded(block)
+
+
+def _card(block: Card) -> str:
+    """Its head as lines, and all of the evidence folded into one."""
+    facts = [f"- {word}: {escaped(clip(text))}" for word, text in block.facts]
+    more = ["To find the smallest point that still fails:", f"    {block.command}"] if block.command else []
+    todo = [f"What to do: {escaped(clip(block.todo))}", *more]
+    text = "\n\n".join(f"{one.title}:\n{one.text}" for one in block.evidence)
+    link = next((one.link for one in block.evidence if one.link), "")
+    parts = [
+        f"### {block.tone}: {escaped(clip(block.title))}",
+        f"**{escaped(clip(block.lead))}**",
+        "\n".join(facts),
+        *todo,
+        *([_folded(Excerpt("Evidence", text, link))] if text else []),
+    ]
+    return "\n\n".join(parts)
 
 
 def _table(block: Grid) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from reports.blocks import Figure, Grid, Section, Text
+from reports.blocks import Card, Figure, Grid, Section, Text
 from reports.command import folder_of
 from reports.markdown import markdown
 from reports.sections import SECTIONS
@@ -49,6 +49,7 @@ def html(name: str, sections: Sequence[Section]) -> str:
     environment.tests["text"] = lambda block: isinstance(block, Text)
     environment.tests["grid"] = lambda block: isinstance(block, Grid)
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
+    environment.tests["card"] = lambda block: isinstance(block, Card)
     return environment.get_template("page.html.j2").render(name=name, sections=sections)
 
 

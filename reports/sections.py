@@ -8,8 +8,9 @@ from harness.metrics import METRICS
 from reports.blocks import Cell, Section, Text, grid
 from reports.comparability import comparability
 from reports.effects import effects
-from reports.evidence import environment, incidents, ran
+from reports.evidence import environment, ran
 from reports.gaps import not_measured
+from reports.incidents import incidents
 from reports.init_matrix import init_matrix
 from reports.load import load
 from reports.nights import nights

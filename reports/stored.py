@@ -12,7 +12,7 @@ from harness.store import UnreadableResult
 from reports.gated import GATED, STAGE
 from reports.launches import Launch, Launched
 from reports.points import PointRows, Row, flat_point
-from reports.tables import Table, attested, read
+from reports.tables import Table, attested, hang_signature, read
 
 
 def launched(run: Path) -> list[Launched]:
@@ -74,7 +74,8 @@ def _launch(row: Row) -> Launch:
     values = {name: float(value) for name, value in numbers.items() if isinstance(value, int | float)}
     started = (result.started_at, result.started_ns)
     host = str(result.environment.get("machine", ""))
-    return Launch(started, host, str(result.outcome), result.reason, values if row.ok else {})
+    values = values if row.ok else {}
+    return Launch(started, host, str(result.outcome), result.reason, values, hang_signature(result))
 
 
 def fingerprint(told: Measurement) -> dict[str, str]:

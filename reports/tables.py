@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.metrics import METRICS
-from harness.result import Measurement, Outcome
+from harness.result import Measurement, Outcome, PointResult
 from harness.store import load_readable
 from reports.points import PointRows, Row, points_of
 from reports.statement import Refused
@@ -20,6 +20,7 @@ from reports.text import plain
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 _FIRST = ("point", "repeat", "outcome", "phase", "reason", "executor", "workers")
 _LAST = ("speedup", "efficiency", "speedup_base", "compared", "weights", "device", "size")
+_HANG = ("hang_class", "hang_signature")
 
 
 class EmptyRun(Refused):
@@ -63,7 +64,7 @@ def frame(table: Table) -> pd.DataFrame:
     records = [_record(point, row) for point in table.points for row in point.rows]
     axes = list(dict.fromkeys(name for point in table.points for name in point.axes))
     metrics = [metric.name for metric in METRICS]
-    columns = list(dict.fromkeys([*_FIRST, *axes, *metrics, *_LAST]))
+    columns = list(dict.fromkeys([*_FIRST, *axes, *metrics, *_LAST, *_HANG]))
     return pd.DataFrame(records, columns=columns, dtype=object)
 
 
@@ -87,8 +88,21 @@ def _record(point: PointRows, row: Row) -> dict[str, Any]:
         "speedup_base": point.baseline.label if point.baseline and speedup is not None else None,
         "compared": result.compared or None,
         **{name: attested(row.measurement, name) for name in ("weights", "device", "size")},
+        "hang_class": hang_class(result) or None,
+        "hang_signature": hang_signature(result) or None,
     }
     return {key: plain(value) if isinstance(value, str) else value for key, value in record.items()}
+
+
+def hang_class(result: PointResult) -> str:
+    """Of what hung or was too slow, as its diagnosis has it; "" where none was stored."""
+    found = result.evidence.get("diagnosis")
+    return str(found.get("kind") or "") if isinstance(found, dict) else ""
+
+
+def hang_signature(result: PointResult) -> str:
+    """10 hex digits that the same hang has in other points and nights, "" where there are none."""
+    return str(result.evidence.get("signature") or "")
 
 
 def attested(m: Measurement, key: str) -> str:

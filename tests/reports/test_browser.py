@@ -16,7 +16,7 @@ from reports.page import html as page_html
 from reports.page import sections_of
 from reports.tables import table
 from tests.data.make_runs import every_outcome
-from tests.reports import hostile, sweeps
+from tests.reports import hangs, hostile, sweeps
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
@@ -44,12 +44,16 @@ def opened(measurements: Sequence[Measurement], width_px: int, folder: Path) -> 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 @pytest.mark.parametrize(
     ("kind", "width_px"),
-    [("every outcome", 360), ("every outcome", 1400), ("hostile", 360), ("hostile", 1400), ("matrix", 360)],
+    [
+        *(("every outcome", 360), ("every outcome", 1400), ("hostile", 360), ("hostile", 1400)),
+        *(("matrix", 360), ("hangs", 360), ("hangs", 1400)),
+    ],
 )
 def test_a_page_fits_its_window_and_the_console_stays_silent(
     kind: str, width_px: int, tmp_path: Path
 ) -> None:
     runs = {"hostile": hostile.measurements, "matrix": sweeps.matrix, "every outcome": every_outcome}
+    runs |= {"hangs": hangs.a_night}
     content, window, console = opened(list(runs[kind]()), width_px, tmp_path)
     assert 300 < window <= width_px
     assert content <= window

@@ -48,6 +48,28 @@ def test_a_point_that_hung_tonight_exits_with_12_and_says_how_it_was(here: Path)
     assert (row.outcome, row.reason, row.values) == ("hung", "warp did not end", {})
 
 
+def test_a_hang_is_joined_with_that_of_the_night_that_had_it(here: Path) -> None:
+    after_nights(3)
+    store([*launches(3)[:2], replace_repeat(hung(3, "1a2b3c4d5e"), 2)])
+    assert gate() == 12
+    assert told("hung")[0]["text"].endswith("; a hang that no night before had, signature 1a2b3c4d5e")
+    assert history.read(HISTORY).nights[-1].signature == "1a2b3c4d5e"
+    store(launches(4))
+    assert gate() == 0
+    store([hung(5, "1a2b3c4d5e")])
+    assert gate() == 12
+    end = "; it was ok on 2026-03-05; hung as on night 4 (2026-03-04), signature 1a2b3c4d5e"
+    assert told("hung")[0]["text"].endswith(end)
+    store([hung(6, "ffffffffff")])
+    assert gate() == 12
+    assert "no night before had, signature ffffffffff" in told("hung")[0]["text"]
+
+
+def hung(number: int, signature: str) -> Measurement:
+    m = ended(Outcome.HUNG, number)
+    return replace(m, result=replace(m.result, evidence={"signature": signature}))
+
+
 def replace_repeat(m: Measurement, repeat: int) -> Measurement:
     return replace(m, result=replace(m.result, repeat=repeat))
 

@@ -46,6 +46,14 @@ def test_the_first_line_says_what_it_is_and_is_written_once(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+def test_a_line_from_before_hangs_had_signatures_is_read_without_one(tmp_path: Path) -> None:
+    known = written(tmp_path)
+    assert b', "signature": ""' in known.path.read_bytes()
+    known.path.write_bytes(known.path.read_bytes().replace(b', "signature": ""', b""))
+    assert [row.signature for row in read(known.path).nights] == ["", ""]
+    assert read(known.path).nights == known.nights
+
+
 def test_what_was_appended_is_read_back_as_it_was(tmp_path: Path) -> None:
     known = written(tmp_path)
     rows: list[Any] = [

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.result import JobResult, Measurement, Outcome
-from reports.blocks import Cell, Excerpt, Grid, Section, Text
-from reports.evidence import incidents, ran
+from reports.blocks import Cell, Grid, Section, Text
+from reports.evidence import ran
 from reports.outputs import clips_uncompared, equality, outputs, uncompared
 from reports.streaming import streaming
 from reports.tables import Table, read, read_csv, table, write_csv
-from tests.data.make_runs import HERE, READ_BACK, broken, every_outcome, measured, point, span
+from tests.data.make_runs import HERE, READ_BACK, every_outcome, measured, point, span
 
 NAME = "the sequential reference 0123456789ab repeat 0"
 EQUAL = f"4 of 4 outputs equal to those of {NAME}"
@@ -162,21 +162,6 @@ def test_only_points_that_stream_have_a_row_of_pacing() -> None:
     assert (row["smooth from, s"].text, row["longest gap, s"].text) == ("5.00", "2.00")
     assert (row["underruns per clip"].text, row["first frame, s"].text) == ("0", "3.00")
     assert streaming(run(offline)) is None
-
-
-def test_an_incident_shows_what_its_components_were_at_with_the_known_one_first() -> None:
-    state = {"queues": {"motion": "100 of 100"}, "named": "known deadlock of close()", "exception": "<b>"}
-    evidence = {"states": {"worker 0": {"avatar": state}}}
-    section = incidents(run(broken(point("threads", 2), Outcome.HUNG, "stuck", evidence=evidence)))
-    assert section is not None
-    [shown] = [block for block in section.blocks if isinstance(block, Excerpt)]
-    lines = shown.text.splitlines()
-    at = lines.index("state of avatar, worker 0:")
-    assert lines[at + 1 : at + 4] == [
-        "  known deadlock of close()",
-        "  queues.motion 100 of 100",
-        "  exception <b>",
-    ]
 
 
 def test_every_outcome_has_a_row_wherever_a_job_finished() -> None:

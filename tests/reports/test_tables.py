@@ -11,7 +11,7 @@ from harness.store import load_run
 from reports.tables import Table, attested, counts, frame, read, read_csv, table, write_csv
 from reports.text import plain
 from tests.data.make_runs import HERE, every_outcome, measured, point
-from tests.reports import hostile
+from tests.reports import hangs, hostile
 
 PROMISED = [
     *("point", "repeat", "outcome", "phase", "reason", "executor", "workers", "media_s", "wall_s"),
@@ -81,6 +81,14 @@ def test_a_broken_point_has_empty_cells_where_there_are_no_numbers(tmp_path: Pat
     assert (row["wall_s"], row["rtf_aggregate"], row["speedup"], row["valid"]) == ("", "", "", "")
     assert row["phase"] == "stage"
     assert row["reason"] == "worker 1, warp of job 2: no end after 60 s"
+
+
+def test_a_hang_has_its_class_and_signature_behind_the_columns_that_were_there(tmp_path: Path) -> None:
+    made = table("t", tmp_path, [hangs.hung(point("threads", 2)), measured(point("sequential", 1))])
+    other, mine = sorted(csv_of(made, tmp_path), key=lambda row: row["executor"])
+    assert list(mine)[-3:] == ["size", "hang_class", "hang_signature"]
+    assert (mine["hang_class"], mine["hang_signature"]) == ("queue", "1a2b3c4d5e")
+    assert (other["hang_class"], other["hang_signature"]) == ("", "")
 
 
 def test_an_axis_that_varied_is_a_column() -> None:
