@@ -190,7 +190,7 @@ def test_every_phase_has_a_limit(option: str, size: str) -> None:
     own = set(PHASES) - LIMIT_OF.keys() - {PATIENT}
     assert LIMIT_OF.keys() <= set(PHASES)
     assert set(LIMIT_OF.values()) <= limits.keys()
-    assert own | {"start", "idle", "first_output", "total", "stages"} == limits.keys() - {"rules"}
+    assert own | {"start", "idle", "first_output", "total", "moving", "stages"} == limits.keys() - {"rules"}
     assert limits["rules"].keys() == limits.keys() - {"rules", "stages"}
     assert limits["stage"] <= limits["job"] <= limits["total"]
 
