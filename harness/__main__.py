@@ -31,6 +31,7 @@ from harness import (
     leftovers,
     locks,
     marks,
+    profiles,
     quality,
     reference,
     rules,
@@ -60,7 +61,9 @@ def measure_point(config: DictConfig) -> str:
     if bisect_stored.KEY in config:
         return str(bisect_stored.run(config, _measure_unless_stored))
     planned = settings.read(config)
-    return _measure_unless_stored(planned, _title(planned.point), HydraConfig.get().job.num)
+    outcome = _measure_unless_stored(planned, _title(planned.point), HydraConfig.get().job.num)
+    _profile(planned)
+    return outcome
 
 
 def _measure_unless_stored(planned: settings.Planned, title: str, number: int) -> str:
@@ -95,6 +98,22 @@ def _measure_unless_stored(planned: settings.Planned, title: str, number: int) -
         progress.close()
     progress.end(measurement.result, str(folder))
     return str(measurement.result.outcome)
+
+
+def _profile(planned: settings.Planned) -> None:
+    """Run the point once more under a profiler, where that is asked for and not there yet; no figure of it
+    is kept.
+    """
+    kind, point = planned.profile, planned.point
+    folder = profiles.folder(planned.run, point.id, kind)
+    is_there = (folder / "profile.json").is_file() and not planned.force
+    if kind == "none" or planned.repeat or planned.not_applicable or is_there:
+        return
+    short = profiles.shortened(point, planned.profile_jobs)
+    measured = supervisor.measure(short, folder, _guard(), profile=kind)
+    found = profiles.keep(kind, measured.result, folder)
+    first = next(iter(found["problems"] + found["top"]), "")
+    log.info("%s profile=%s in %s: %s", point.id, kind, folder, first)
 
 
 def _look_again(fresh: PointResult, run: Path) -> None:

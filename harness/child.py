@@ -7,6 +7,7 @@ and its executor's file descriptors in JSON. Needs the standard library and the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import functools
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from harness.point import Point
 from harness.recorder import Recorder
 
 NOT_APPLICABLE = 3  # exit code
+# By name, as the engines: it needs torch or memray, which only they bring.
+_PROFILER, _PROFILE = "engines.profiling", "HARNESS_PROFILE"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 _PR_SET_PTRACER_ANY = -1
@@ -106,10 +109,12 @@ def run(folder: Path, given: Mapping[str, int]) -> None:
         events("unfinished", job=job, due_ns=due_ns, left_ns=left_ns)
 
     options = {**point.executor, **given, "timing": point.timing, "folder": str(folder)}
-    requests = Requests(jobs, point.traffic, recorder, unfinished)
     try:
         executor = importlib.import_module(f"harness.executors.{point.executor['name']}")
-        (executor.run if worker is None else executor.work)(build, requests, recorder, options, finished)
+        work = executor.run if worker is None else executor.work
+        with _profile(folder) as begin:
+            requests = Requests(jobs, point.traffic, recorder, unfinished, begin)
+            work(build, requests, recorder, options, finished)
         build.report_end()
         build.close()
     except NotApplicable as reason:
@@ -124,6 +129,16 @@ def run(folder: Path, given: Mapping[str, int]) -> None:
             _leave(1)
     recorder.begin("shutdown", recorder.name("", ""), SHARED if worker is None else worker)
     events("done", worker=worker)
+
+
+def _profile(folder: Path) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    kind = os.environ.get(_PROFILE)
+    if not kind:
+        return contextlib.nullcontext(lambda: None)
+    found: contextlib.AbstractContextManager[Callable[[], None]] = importlib.import_module(_PROFILER).around(
+        kind, folder
+    )
+    return found
 
 
 def _tell_hidden(events: Events, died: threading.ExceptHookArgs) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from harness import devices, rules
+from harness import devices, profiles, rules
 from harness.point import Point, flatten
 
 JOBS_PER_WORKER = 4
@@ -45,6 +45,8 @@ class Planned:
     not_applicable: str = ""
     shared: Sequence[str] = ()  # components that the executor loads once, as worker -1
     comparability: Mapping[str, Any] = field(default_factory=dict)  # what counts as disturbed
+    profile: str = "none"  # a pass under a profiler besides, with so many jobs for each worker
+    profile_jobs: int = 1
 
     def can_strike(self) -> bool:
         """Whether the fault, if there is one, meets a worker and a job that exist."""
@@ -77,7 +79,7 @@ def read(config: DictConfig) -> Planned:
     _check_rules("", data, data)
     for group in GROUPS:
         _check_rules(f"{group}.", data[group], data[group])
-    if wrong := devices.complaint(data):
+    if wrong := devices.complaint(data) or profiles.complaint(data["profile"]):
         raise SettingError(wrong)
     cannot = [reason for group in GROUPS if (reason := _run_check(data[group], data))]
     workload = _checked_workload(data)
@@ -101,6 +103,8 @@ def read(config: DictConfig) -> Planned:
         next(itertools.chain(_impossible(data), cannot, devices.missing(data)), ""),
         data["executor"].get("shared", ()) if data["executor"].get("share", "own") != "own" else (),
         data["comparability"],
+        data["profile"],
+        data["profile_jobs"],
     )
 
 

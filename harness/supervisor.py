@@ -15,7 +15,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness import assemble, environment, events, evidence, files, leftovers, locks, tree, variables, verdict
+from harness import (
+    assemble,
+    environment,
+    events,
+    evidence,
+    files,
+    leftovers,
+    locks,
+    profiles,
+    tree,
+    variables,
+    verdict,
+)
 from harness.deadlines import Breach, find_breach, key_of
 from harness.patience import Patience
 from harness.point import Point
@@ -43,6 +55,7 @@ class Watched:
     sampler: Sampler
     before: leftovers.Before
     temporary: Path
+    recording: profiles.Recording | None
     deadline_ns: int = 0  # of the breach that ended them; 0 where there was none
     ended_ns: int = 0
     evidence: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +83,7 @@ def measure(
     repeat: int = 0,
     price_usd_per_h: float | None = None,
     progress: Progress = lambda spans, elapsed_s: None,
+    profile: str = "none",
 ) -> Measurement:
     """Run a point in `folder`, which is emptied first, and say how it went.
 
@@ -84,7 +98,7 @@ def measure(
     cpu_before_s, children_before_s = time.process_time(), _children_cpu_s()
     with locks.gpu(point):
         started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}")
+        watched = _spawn(point, folder, f"{token}.{point.id}.{repeat}", profile)
         try:
             breach = _watch(watched, point, folder, progress)
         finally:
@@ -126,7 +140,7 @@ def measure(
     return Measurement(assemble.checked(result, point), closed, tuple(samples), str(folder))
 
 
-def _spawn(point: Point, folder: Path, token: str) -> Watched:
+def _spawn(point: Point, folder: Path, token: str, profile: str) -> Watched:
     before, temporary = leftovers.before(), leftovers.temporary(token)
     started_ns = time.monotonic_ns()
     with (folder / "child.log").open("wb") as log:
@@ -135,11 +149,12 @@ def _spawn(point: Point, folder: Path, token: str) -> Watched:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=variables.of(point, token, temporary),
+            env={**variables.of(point, token, temporary), **profiles.variables(profile)},
             start_new_session=True,
         )
     sampler = Sampler(token, process.pid, started_ns)
-    return Watched(process, token, started_ns, Reader(folder), sampler, before, temporary)
+    recording = profiles.record(profile, process.pid, folder)
+    return Watched(process, token, started_ns, Reader(folder), sampler, before, temporary, recording)
 
 
 def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> Breach | None:
@@ -202,6 +217,8 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
     watched.process.wait() if not survivors else watched.process.poll()
     watched.ended_ns = time.monotonic_ns()
     samples = watched.sampler.stop()
+    if watched.recording:
+        watched.recording.stop()
     watched.reader.finish()
     leftovers.remove_temporary(watched.temporary)
     removed, unknown = leftovers.remove_shared_memory(watched.before)

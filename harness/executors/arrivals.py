@@ -48,11 +48,18 @@ class Requests:
     jobs        what is asked for, over and over: request k asks for job k mod n, into a file of its own
     traffic     see conf/traffic/
     unfinished  takes job, due_ns and left_ns of each request that arrived and was not begun
+    begin       called before each request, and in this process before the first
     """
 
     def __init__(
-        self, jobs: Sequence[Job], traffic: Mapping[str, Any], recorder: Recorder, unfinished: Unfinished
+        self,
+        jobs: Sequence[Job],
+        traffic: Mapping[str, Any],
+        recorder: Recorder,
+        unfinished: Unfinished,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
+        self._begin = begin
         self._jobs = jobs
         self._traffic = traffic
         self._recorder = recorder
@@ -72,6 +79,7 @@ class Requests:
 
         Raises ValueError for a trace that ends before workload.jobs have come.
         """
+        self._begin()
         last_s = self._last_s() if self.is_open else 0.0
         self._start_ns = time.monotonic_ns()
         self._recorder.mark("submit", at_ns=self._start_ns)
@@ -121,6 +129,7 @@ class Requests:
 
     def request(self, coming: Coming) -> Request:
         """Request k asks for job k mod n of the workload, into a file of its own."""
+        self._begin()
         job = self._jobs[coming.number % len(self._jobs)]
         if coming.number != job.index:
             output = Path(job.output).with_name(f"job{coming.number}.mp4")

@@ -11,13 +11,7 @@ import pytest
 
 from tests.harness.points import command, environment, processes_with, wait_until
 
-SWEEP = (
-    "executor=sequential,threads,processes",
-    "workload.jobs=2",
-    "executor.workers=1",
-    "repeats=2",
-    "name=killed",
-)
+SWEEP = ("executor=sequential,threads,processes", "executor.workers=1", "repeats=2", "name=killed")
 NUM_RESULTS = 6
 
 
@@ -35,7 +29,7 @@ def killed_after(here: Path, seconds: float) -> bool:
         command(*SWEEP), cwd=here, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as running:
         try:
-            running.wait(seconds)
+            assert running.wait(seconds) == 0
         except subprocess.TimeoutExpired:
             running.kill()
             return True

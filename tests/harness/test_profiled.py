@@ -1,0 +1,96 @@
+"""A pass of each kind over real points: every executor, and every way in which a point ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import profiles, supervisor
+from harness.point import Point
+from harness.result import Outcome
+from tests.harness.executors.loads import complete
+from tests.harness.points import avatar, point, speaker
+
+HERE = "tests.harness.profiled_component"
+PRODUCTS = 6  # as that module has it; it imports torch, which tests of the harness do not
+
+Profiled = Callable[[str, Point], dict[str, Any]]
+
+
+@pytest.fixture
+def profiled(token: str, tmp_path: Path) -> Profiled:
+    """Takes one pass in tmp_path/run/profile-KIND, with two jobs for each worker."""
+
+    def take(kind: str, made: Point) -> dict[str, Any]:
+        folder = profiles.folder(tmp_path, "run", kind)
+        measured = supervisor.measure(profiles.shortened(made, 2), folder, token, profile=kind)
+        return profiles.keep(kind, measured.result, folder)
+
+    return take
+
+
+ALL: list[Any] = [
+    ("sequential", 1, {}),
+    ("threads", 2, {}),
+    pytest.param("queue", 2, {}, marks=pytest.mark.slow),
+    pytest.param("processes", 2, {}, marks=pytest.mark.slow),
+    pytest.param("pipelined", 2, {}, marks=pytest.mark.slow),
+    pytest.param("pipelined", 2, {"split": "stage", "share": "own"}, marks=pytest.mark.slow),
+    pytest.param("pipelined", 2, {"stages": "processes"}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("executor", "workers", "options"), ALL)
+def test_torch_sees_all_that_the_jobs_compute_and_no_warm_up(
+    profiled: Profiled, tmp_path: Path, executor: str, workers: int, options: dict[str, Any]
+) -> None:
+    multiplying = avatar(_target_=f"{HERE}.Multiplying")
+    found = profiled("torch", complete(point(executor, workers, avatar=multiplying), **options))
+    assert (found["outcome"], found["reason"], found["problems"]) == ("ok", "", [])
+    with (tmp_path / "run/profile-torch/kernels.csv").open(newline="") as file:
+        calls = {row["name"]: int(row["calls"]) for row in csv.DictReader(file)}
+    assert calls["aten::mm"] == 2 * workers * PRODUCTS
+    assert "aten::sub" not in calls
+
+
+@pytest.mark.parametrize(
+    ("executor", "workers"), [("threads", 2), pytest.param("processes", 2, marks=pytest.mark.slow)]
+)
+def test_memray_sees_the_load_of_every_worker(profiled: Profiled, executor: str, workers: int) -> None:
+    holding = speaker(_target_="tests.harness.components.Allocating")  # 200 MiB each
+    found = profiled("memory", complete(point(executor, workers, tts=holding), share="own"))
+    assert (found["outcome"], found["problems"]) == ("ok", [])
+    largest = next(line for line in found["top"] if " in all at " in line)
+    assert largest.startswith(f"{200 * workers:.1f} MiB in all at load:")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["py_spy", "memory"])
+def test_a_point_that_hangs_leaves_what_was_seen_until_then(profiled: Profiled, kind: str) -> None:
+    hang = {"kind": "hang", "component": "avatar"}
+    found = profiled(kind, complete(point("threads", 2, fault=hang, limits={"stage": 0.2})))
+    assert (found["outcome"], found["problems"]) == ("hung", [])
+    assert found["top"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["py_spy", "torch", "memory"])
+def test_a_point_that_fails_leaves_its_profile(profiled: Profiled, kind: str) -> None:
+    raising = {"kind": "raise", "component": "avatar", "job": 1}
+    multiplying = avatar(_target_=f"{HERE}.Multiplying")
+    found = profiled(kind, complete(point("threads", 2, avatar=multiplying, fault=raising)))
+    assert (found["outcome"], found["problems"]) == ("failed", [])
+    assert found["files"]
+
+
+def test_a_pass_is_kept_beside_the_measurements_and_has_no_result(profiled: Profiled, tmp_path: Path) -> None:
+    found = profiled("py_spy", point())
+    folder = tmp_path / "run/profile-py_spy"
+    assert json.loads((folder / "profile.json").read_bytes()) == found
+    assert not (folder / "result.json").exists()
+    assert found["outcome"] == Outcome.OK
