@@ -130,8 +130,11 @@ def _hidden(fault: Mapping[str, Any]) -> None:
 
 
 def _gil(fault: Mapping[str, Any]) -> None:
-    # PyDLL keeps the GIL during the call, as a badly written extension does: no other Python thread runs.
-    ctypes.PyDLL(None).sleep(_FOR_EVER_S)
+    # PyDLL keeps the GIL during the call, as a badly written extension does: no other Python thread runs. A
+    # lock that is taken twice ends by no signal, as a sleep would.
+    libc, lock = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(lock)
+    libc.pthread_mutex_lock(lock)
 
 
 def _child(fault: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from harness.kernel import Task, described
+from harness.kernel import Task, awaited_child, described, waits_for
 from harness.stacks import Dump, Stack
 
 # Of a thread over the look. Where there is more to do than cores a spinning one gets less, but it can run
@@ -85,15 +85,28 @@ def _stuck_beside(process: Seen, number: int, seen: Mapping[int, Seen]) -> list[
     """What waits in other threads of a process and is no idle worker: for a lock, a thread's end, or room in
     a queue. Of a chain of threads its beginning; the longest chains.
     """
-    found, behind = {}, set()
-    for other, wait in (process.waits or {}).items():
-        is_stuck = wait["kind"] in ("lock", "join", "import") or wait["what"].startswith("room")
-        if other != number and is_stuck:
-            chain = _thread(process.pid, other, seen, ())
-            found[other] = replace(chain, sentence=f"{_name(process, other)} {chain.sentence}")
-            behind.add(wait["owner"])
-    first = [one for other, one in found.items() if other not in behind]
-    return sorted(first, key=lambda one: -len(one.because))[:_MOST_BESIDE]
+    waits = process.waits or {}
+    stuck = [
+        other
+        for other, wait in waits.items()
+        if wait["kind"] in ("lock", "join", "import") or wait["what"].startswith("room")
+    ]
+    told, found = _chain(waits, number), []
+    for other in sorted(stuck, key=lambda one: -len(_chain(waits, one))):
+        if other not in told:
+            told |= _chain(waits, other)
+            behind = _thread(process.pid, other, seen, ())
+            found.append(replace(behind, sentence=f"{_name(process, other)} {behind.sentence}"))
+    return found[:_MOST_BESIDE]
+
+
+def _chain(waits: Mapping[int, Mapping[str, Any]], number: int) -> set[int]:
+    """A thread, and all that it waits for, one behind the other."""
+    found: set[int] = set()
+    while number and number not in found:
+        found.add(number)
+        number = waits.get(number, {}).get("owner", 0)
+    return found
 
 
 def is_python(frame: str) -> bool:
@@ -112,7 +125,9 @@ def signature(diagnosis: Diagnosis, place: str, stack: Stack | None) -> str:
 
     place  phase, component and stage; of the stack the functions and files count, not lines and addresses
     """
-    frames = [_normal(frame) for frame in (stack.frames if stack else ()) if not frame.startswith("0x")]
+    named = [frame for frame in (stack.frames if stack else ()) if not frame.startswith("0x")]
+    # Native frames are there only if py-spy could pause the process, and differ between builds of a library.
+    frames = [_normal(frame) for frame in [one for one in named if is_python(one)] or named]
     # Beyond the project's own frames come the executor's, which differ where the hang does not.
     own = list(itertools.takewhile(lambda frame: "/harness/executors/" not in frame, frames)) or frames
     names = (frame.rpartition("/")[2] for frame in own[:_SIGNATURE_FRAMES])
@@ -132,20 +147,18 @@ def _thread(
     """Follows who waits for whom until somebody waits for nobody, or for one who was passed already."""
     process = seen[pid]
     task = process.tasks.get(number)
-    here = (*passed, (pid, number))
+    here, because = (*passed, (pid, number)), _lines(process, number)
     if task and task.state in "Tt":
-        return Diagnosis(
-            "stopped", f"is stopped by a signal, as all of process {pid}", (_task_line(task, process),)
-        )
+        return Diagnosis("stopped", f"is stopped by a signal, as all of process {pid}", because)
+    if not process.tasks or (task and task.state in "ZX"):
+        return Diagnosis("unknown", "had ended by then", because)
     if process.waits is None and not _spins_in_python(process, number):
-        return _gil(process, number, task)
+        return _gil(process, number)
     wait = (process.waits or {}).get(number)
     if wait and wait["kind"]:
         return _waiting(process, number, wait, seen, here)
     if task and moved:
-        return Diagnosis(
-            "moving", f"is slow but moves: now at {_top(process, number)}", _lines(process, number)
-        )
+        return Diagnosis("moving", f"is slow but moves: now at {_top(process, number)}", because)
     if task and is_busy(process, number):
         return _busy(process, number)
     return _in_kernel(process, number, task, seen, here)
@@ -174,7 +187,9 @@ def _waiting(
     owner = wait["owner"]
     if not owner:
         lost = ", which no thread holds by its lines: it was never released" if kind == "lock" else ""
-        return Diagnosis(kind, words + lost, because)
+        return Diagnosis("unknown" if kind == "join" else kind, words + lost, because)
+    if owner == number:
+        return Diagnosis("deadlock", f"{words}, which it holds itself", because)
     if (process.pid, owner) in here:
         names = [_name(seen[pid], one) for pid, one in here[here.index((process.pid, owner)) :]]
         circle = f"held by {_name(process, owner)}: a circle of {' and '.join(names)}"
@@ -187,7 +202,7 @@ def _waiting(
     return Diagnosis(kind, f"{words}, {has} {behind.sentence}", (*because, *behind.because))
 
 
-def _gil(process: Seen, number: int, task: Task | None) -> Diagnosis:
+def _gil(process: Seen, number: int) -> Diagnosis:
     because: tuple[str, ...] = ("its witness thread, which needs the GIL, did not answer",)
     holder = next((stack for stack in process.dump.stacks if stack.holds_gil), None)
     if holder is None:
@@ -220,24 +235,33 @@ def _in_kernel(
 ) -> Diagnosis:
     if task is None:
         return Diagnosis("unknown", "was not among the threads of its process any more")
-    stack, because = _stack(process, number), _lines(process, number)
-    call, file = _call(task), described(process.pid, task.first, process.files)
+    stack, because, call = _stack(process, number), _lines(process, number), waits_for(task)
     if call == "child":
         started = [one.pid for one in seen.values() if one.parent == process.pid]
-        return _child(started[0] if len(started) == 1 else 0, seen, here, because)
-    if ("/dev/nvidia" in file and call in ("io", "ioctl")) or _library(stack, _GPU):
+        only = started[0] if len(started) == 1 else 0
+        return _child(awaited_child(task) or only, seen, here, because)
+    if (call in ("file", "ioctl") and "/dev/nvidia" in _file(process, task)) or _library(stack, _GPU):
         return Diagnosis("driver", "waits for the GPU's driver", because)
-    if call == "io" or task.state == "D":
-        return Diagnosis(
-            "io", f"waits for {file}" if call == "io" else "waits for a disk or a device", because
-        )
-    if call == "sleep":
-        return Diagnosis("sleeping", "sleeps by the clock", because)
-    if call == "lock":
-        inside = _library(stack, _OPENMP)
-        what = f"waits in {inside} for threads that do not come" if inside else "waits for a native lock"
-        return Diagnosis("lock", what, because)
-    return Diagnosis("unknown", "does not get on, and nothing tells why", because)
+    inside = _library(stack, _OPENMP)
+    kind, words = {
+        "file": ("io", f"waits for {_file(process, task)}"),
+        "files": ("io", "waits until one of several files, pipes or sockets is ready"),
+        "file lock": ("lock", f"waits for the lock of {_file(process, task)}"),
+        "sleep": ("sleeping", "sleeps by the clock"),
+        "lock": (
+            "lock",
+            f"waits in {inside} for threads that do not come" if inside else "waits for a native lock",
+        ),
+    }.get(call, ("unknown", "does not get on, and nothing tells why"))
+    if task.state == "D" and call not in ("file", "file lock"):
+        kind, words = "io", "waits for a disk or a device"
+    if task.state == "R":
+        kind, words = "unknown", "could run, and was hardly given a core"
+    return Diagnosis(kind, words, because)
+
+
+def _file(process: Seen, task: Task) -> str:
+    return described(process.pid, task.first, process.files)
 
 
 def _child(
@@ -249,25 +273,6 @@ def _child(
     return Diagnosis(
         "child", f"waits for the end of process {pid}, which {behind.sentence}", (*because, *behind.because)
     )
-
-
-# By what the kernel waits in; then by the number of the call on x86-64, where that is hidden.
-_WCHANS = (
-    ("futex", "lock"), ("do_wait", "child"), ("nanosleep", "sleep"), ("pipe", "io"), ("sk_", "io"),
-    ("wait_woken", "io"), ("inet", "io"), ("unix_", "io"), ("poll", "io"), ("select", "io"), ("skb", "io"),
-    ("tcp", "io"),
-)  # fmt: skip
-_CALLS = {
-    61: "child", 247: "child", 35: "sleep", 230: "sleep", 202: "lock", 16: "ioctl",
-    **dict.fromkeys((0, 1, 7, 17, 18, 19, 20, 23, 42, 43, 44, 45, 46, 47, 232, 270, 271, 281, 288), "io"),
-}  # fmt: skip
-
-
-def _call(task: Task) -> str:
-    if task.call == 16:
-        return "ioctl"
-    known = next((kind for text, kind in _WCHANS if text in task.wchan), "")
-    return known or _CALLS.get(task.call, "")
 
 
 def _library(stack: Stack | None, names: Mapping[str, str]) -> str:
@@ -288,10 +293,8 @@ def _name(process: Seen, number: int) -> str:
 
 def _lines(process: Seen, number: int) -> tuple[str, ...]:
     task = process.tasks.get(number)
-    return (_task_line(task, process),) if task else ()
-
-
-def _task_line(task: Task, process: Seen) -> str:
+    if task is None:
+        return ()
     inside = f", in the kernel's {task.wchan}" if task.wchan else ""
-    cores = process.cores.get(task.number, 0.0)
-    return f"kernel: thread {task.number} in state {task.state}{inside}, {cores:.2f} cores busy"
+    cores = process.cores.get(number, 0.0)
+    return (f"kernel: thread {number} in state {task.state}{inside}, {cores:.2f} cores busy",)

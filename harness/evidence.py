@@ -68,7 +68,9 @@ def gather(
     breach = _blamed(breach, seen, [span for span in spans if not span.end_ns])
     pid, number = (breach.span.pid, breach.span.thread) if breach.span else (session, session)
     hidden = [event for event in look.told if event["event"] == "hidden"]
-    moved = look.moved_bytes.get(number, 0) >= _MOVED_BYTES or _has_moved(seen.get(pid), number, folder)
+    moved = look.moved_bytes.get(number, 0) >= _MOVED_BYTES or _has_moved(
+        seen.get(pid), number, folder, look.failed
+    )
     found = diagnosis.diagnose(pid, number, seen, hidden, moved)
     is_told = breach.outcome is Outcome.HUNG and found.kind != "unknown"
     note = f"{found.kind.replace('_', ' ')}: {found.sentence}" if is_told else ""
@@ -101,7 +103,8 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path) -> _Look:
     before, began = {pid: kernel.tasks(pid) for pid in pids}, time.monotonic()
     gpus = _Collector("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
     stacked = _Collector("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, folder, _STACKS_S))
-    _ask(recorded & set(pids), folder)
+    earlier = len(events.read(folder))  # a process that answered once may be silent now
+    _ask(recorded & set(pids), folder, earlier)
     nothing: list[stacks.Dump] = []
     dumps = {dump.pid: dump for dump in stacked.given(nothing, failed)}
     time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
@@ -115,7 +118,7 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path) -> _Look:
             dumps.get(one.pid, stacks.Dump(one.pid, "nothing", (), "no stacks", "")),
             after[one.pid],
             kernel.cpu_shares(before[one.pid], after[one.pid], seconds),
-            _waits(dumps.get(one.pid), one.pid, told, recorded),
+            _waits(dumps.get(one.pid), one.pid, told[earlier:], recorded),
             files,
         )
         for one in members
@@ -156,14 +159,14 @@ class _Collector:
             self._found.put((None, f"{type(error).__name__}: {error}"))
 
 
-def _ask(pids: Set[int], folder: Path) -> None:
+def _ask(pids: Set[int], folder: Path, earlier: int) -> None:
     """Let the processes append what they are at to events.jsonl; one whose GIL is held cannot."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, witness.ASK)
     until = time.monotonic() + _ANSWER_S
     while time.monotonic() < until:
-        if pids <= {event["pid"] for event in events.read(folder) if event["event"] == "witness"}:
+        if pids <= {event["pid"] for event in events.read(folder)[earlier:] if event["event"] == "witness"}:
             return
         time.sleep(0.02)
 
@@ -198,12 +201,16 @@ def _blamed(breach: Breach, seen: Mapping[int, Seen], open_spans: Sequence[Span]
     return replace(breach, span=culprit)
 
 
-def _has_moved(process: Seen | None, number: int, folder: Path) -> bool:
+def _has_moved(process: Seen | None, number: int, folder: Path, failed: list[str]) -> bool:
     """Whether a busy thread is somewhere else by now: in other functions, or as deep in others."""
     if process is None or not diagnosis.is_busy(process, number or process.pid):
         return False
     was = next((stack for stack in process.dump.stacks if stack.number == number), None)
-    again = stacks.dump([process.pid], folder, _QUICK_S, stacks.QUICK)
+    nothing: list[stacks.Dump] = []
+    look = _Collector(
+        "second look", 2 * _QUICK_S, lambda: stacks.dump([process.pid], folder, _QUICK_S, stacks.QUICK)
+    )
+    again = look.given(nothing, failed)
     now = next((stack for dump in again for stack in dump.stacks if stack.number == number), None)
     return was is not None and now is not None and _functions(was) != _functions(now)
 

@@ -8,12 +8,26 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE_SIZE_TEXT = 65_536
+# What a thread waits for, by the function of the kernel that it is in; where that is hidden, by the number
+# of its call on x86-64. files: until one of several is ready.
+_WCHANS = (
+    ("lock_inode", "file lock"), ("futex", "lock"), ("do_wait", "child"), ("nanosleep", "sleep"),
+    ("poll", "files"), ("select", "files"), ("pipe", "file"), ("sk_", "file"), ("wait_woken", "file"),
+    ("inet", "file"), ("unix_", "file"), ("skb", "file"), ("tcp", "file"),
+)  # fmt: skip
+_FILE_CALLS = (0, 1, 17, 18, 19, 20, 42, 43, 44, 45, 46, 47, 288)
+_CALLS = {
+    61: "child", 247: "child", 35: "sleep", 230: "sleep", 202: "lock", 16: "ioctl", 72: "file lock",
+    73: "file lock", **dict.fromkeys(_FILE_CALLS, "file"),
+    **dict.fromkeys((7, 23, 232, 270, 271, 281), "files"),
+    219: "sleep",  # goes on with a call that who looked had paused; all others show by their function
+}  # fmt: skip
+_WAIT4 = 61
 
 
 @dataclass(frozen=True)
@@ -83,11 +97,29 @@ def files(pid: int) -> dict[int, str]:
     return found
 
 
+def waits_for(task: Task) -> str:
+    """The kind of its wait: file (with its number in `first`, where that is told), files, file lock, ioctl,
+    child, lock or sleep; "" where nothing is known.
+    """
+    if _CALLS.get(task.call) in ("ioctl", "file lock"):
+        return _CALLS[task.call]
+    known = next((kind for text, kind in _WCHANS if text in task.wchan), "")
+    return known or _CALLS.get(task.call, "")
+
+
+def awaited_child(task: Task) -> int:
+    """The number of the process that a thread waits for the end of, 0 for any of its children."""
+    return task.first if task.call == _WAIT4 and 0 < task.first < 2**31 else 0
+
+
 def described(pid: int, number: int, all_files: Mapping[int, Mapping[int, str]]) -> str:
     """A file of a process in words: who else has a pipe, what a socket is connected to.
 
+    number     -1 where it is not told
     all_files  files() of every process of the tree
     """
+    if number < 0:
+        return "a file, a pipe or a socket"
     name = all_files.get(pid, {}).get(number, "")
     if name.startswith("pipe:"):
         others = sorted(other for other, its in all_files.items() if other != pid and name in its.values())
@@ -116,7 +148,8 @@ def _address(text: str) -> str:
     host, _, port = text.partition(":")
     words = b"".join(struct.pack("=I", int(host[at : at + 8], 16)) for at in range(0, len(host), 8))
     family = socket.AF_INET if len(words) == 4 else socket.AF_INET6
-    return f"{socket.inet_ntop(family, words)}:{int(port, 16)}"
+    told = socket.inet_ntop(family, words)
+    return f"[{told}]:{int(port, 16)}" if family == socket.AF_INET6 else f"{told}:{int(port, 16)}"
 
 
 def ports(pids: Iterable[int], all_files: Mapping[int, Mapping[int, str]]) -> list[str]:
@@ -136,11 +169,6 @@ def cpu_shares(before: Mapping[int, Task], after: Mapping[int, Task], seconds: f
         for number, task in after.items()
         if number in before
     }
-
-
-def children(pid: int, processes: Sequence[tuple[int, int]]) -> list[int]:
-    """Those of (process, its parent) that a process has started."""
-    return [one for one, parent in processes if parent == pid]
 
 
 def _text(path: Path) -> str:

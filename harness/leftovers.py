@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -96,19 +97,19 @@ def wait_for_vram(earlier: Before) -> dict[int, float]:
     back.
     """
     until = time.monotonic() + _VRAM_BACK_S
-    while (more := _more(earlier.used_mib)) and time.monotonic() < until:
+    while (more := _more(earlier)) and time.monotonic() < until:
         time.sleep(0.1)
     return more
 
 
-def _more(before_mib: Mapping[int, float] | tuple[float, ...]) -> dict[int, float]:
-    now = _used_mib()
-    then = before_mib if isinstance(before_mib, Mapping) else dict(enumerate(before_mib))
-    return {index: now[index] - mib for index, mib in then.items() if now[index] - mib > _VRAM_NOISE_MIB}
+def _more(earlier: Before) -> dict[int, float]:
+    pairs = enumerate(zip(_used_mib(), earlier.used_mib, strict=False))
+    return {index: now - then for index, (now, then) in pairs if now - then > _VRAM_NOISE_MIB}
 
 
 def _used_mib() -> tuple[float, ...]:
-    return tuple(gpu.readings(index).get("used_mib", 0.0) for index in range(len(gpu.handles())))
+    """NaN for a GPU that does not say: neither more nor less than anything."""
+    return tuple(gpu.readings(index).get("used_mib", math.nan) for index in range(len(gpu.handles())))
 
 
 def quarantine(run: Path, point: str, earlier: Before, leak: Mapping[int, float]) -> None:
@@ -117,28 +118,34 @@ def quarantine(run: Path, point: str, earlier: Before, leak: Mapping[int, float]
     for index, mib in leak.items():
         told[index] = Leak(point, mib, earlier.used_mib[index])
     text = json.dumps({str(index): asdict(leak) for index, leak in told.items()}, indent=1)
-    (run / _QUARANTINE).write_text(text + "\n")
+    temporary = run / f"{_QUARANTINE}.tmp"
+    temporary.write_text(text + "\n")
+    temporary.replace(run / _QUARANTINE)
 
 
 def quarantined(run: Path) -> str:
     """Why the GPUs cannot be measured on, "" if they can: one whose memory came back is free again."""
-    told = _quarantined(run)
-    there = range(len(gpu.handles()))
-    still = _more({index: leak.level_mib for index, leak in told.items() if index in there})
-    if told and not still:
+    told, now = _quarantined(run), dict(enumerate(_used_mib()))
+    more = {index: now.get(index, math.nan) - leak.level_mib for index, leak in told.items()}
+    if told and all(mib <= _VRAM_NOISE_MIB for mib in more.values()):
         (run / _QUARANTINE).unlink(missing_ok=True)
     return "; ".join(
         f"GPU {index} is in quarantine: {mib:.0f} MiB that point {told[index].point} left there are still in"
         " use; nvidia-smi shows by whom, and the sweep goes on by itself once they are free"
-        for index, mib in still.items()
+        for index, mib in more.items()
+        if mib > _VRAM_NOISE_MIB
     )
 
 
 def _quarantined(run: Path) -> dict[int, Leak]:
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    try:
         found = json.loads((run / _QUARANTINE).read_text())
-        return {int(index): Leak(**leak) for index, leak in found.items()}
-    return {}
+        return {
+            int(index): Leak(str(one["point"]), float(one["leak_mib"]), float(one["level_mib"]))
+            for index, one in found.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or damaged
+        return {}
 
 
 def remove_temporary(folder: Path) -> None:

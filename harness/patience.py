@@ -9,6 +9,8 @@ from harness.deadlines import Breach, key_of
 from harness.result import Outcome
 from harness.verdict import place
 
+_LEAST_S = 1e-3  # less is an error of rounding
+
 
 class Patience:
     """What was given to whom.
@@ -29,7 +31,7 @@ class Patience:
         key = key_of(span)
         given_s = self.more_s.get(key, 0.0)
         more_s = min(breach.limit_s, (self._most - 1) * breach.limit_s - given_s)
-        if more_s <= 0:
+        if more_s < _LEAST_S:
             return False
         self.more_s[key] = given_s + more_s
         limit = f"limits.{breach.limit}={breach.limit_s:g} s"

@@ -111,6 +111,8 @@ def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -
                 stacks = tuple(_stack(pid, thread) for thread in json.loads(answer.stdout))
                 return Dump(pid, f"py-spy {attempt}", stacks, "", state)
             complaints.append(f"py-spy {attempt}: {answer.stderr.strip()}")
+        except OSError as error:
+            complaints.append(f"py-spy {attempt}: {error}")
         except subprocess.TimeoutExpired:
             complaints.append(f"py-spy {attempt}: no answer within {limit_s:g} s")
         except ValueError as error:

@@ -1,28 +1,28 @@
 """Waits: what each thread of this process waits for, and which thread has it, as far as Python can tell.
 
 Looked at by the witness once something is stuck; nothing is recorded while all is well. Python keeps no
-owner of a lock, so a thread holds what its own lines say: those of the `with` that it is inside, or of an
-`acquire` above with no `release`. Standard library only.
+owner of a lock, so a thread holds what its own lines say (harness/spots.py): those of the `with` that it is
+inside, or of an `acquire` above with no `release`. Standard library only.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
-import inspect
-import linecache
+import itertools
+import queue
 import re
 import sys
-import textwrap
 import threading
-import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
+
+from harness import spots
 
 _LOCKS = ("lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore")
 _OWNER = re.compile(r"owner=(\d+)")
+_DEPTH = 12  # frames of the library's own between a wait and who asked for it: a handful
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Wait:
 
 
 def look() -> list[dict[str, Any]]:
-    """All threads of this process but the calling one, as plain data."""
+    """All threads of this process but the calling one, as plain data. Raises nothing."""
     threads = {thread.ident: thread for thread in threading.enumerate()}
     frames = {
         ident: frame for ident, frame in sys._current_frames().items() if ident != threading.get_ident()
@@ -57,9 +57,16 @@ def look() -> list[dict[str, Any]]:
     for ident, frame in frames.items():
         thread = threads.get(ident)
         number, name = numbers.get(ident, 0), thread.name if thread else f"thread {ident}"
-        told = _wait(frame, holders, numbers) or {}
+        told = _told(frame, holders, numbers)
         found.append(asdict(Wait(number, name, bool(thread and thread.daemon), **told)))
     return found
+
+
+def _told(frame: FrameType, holders: Mapping[int, int], numbers: Mapping[int, int]) -> dict[str, Any]:
+    try:
+        return _wait(frame, holders, numbers) or {}
+    except Exception:  # noqa: BLE001 - objects of any program are looked at, while others are stuck, too
+        return {}
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
@@ -73,8 +80,8 @@ def _wait(frame: FrameType, holders: Mapping[int, int], numbers: Mapping[int, in
     """What the library's own functions on top of a stack wait for, the outermost of them first: a queue
     waits by a condition, which waits by a lock.
     """
-    found, inner = None, list(_stack(frame))[:12]
-    for one in inner:
+    found = None
+    for one in itertools.islice(_stack(frame), _DEPTH):
         told = _KNOWN.get((str(one.f_globals.get("__name__")), one.f_code.co_name))
         told_here = told(one, numbers) if told else None
         if told_here is None and not _is_waiting_code(one):
@@ -91,24 +98,39 @@ def _is_waiting_code(frame: FrameType) -> bool:
     )
 
 
+def _named(frame: FrameType, thing: str) -> str:
+    """ "full queue self.frames", by the line that called a function of the library; "a full queue" where
+    that has no name for it.
+    """
+    caller, called = frame.f_back, frame.f_code.co_name
+    for node in spots.at(caller, called) if caller else ():
+        if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
+            return f"{thing} {ast.unparse(node)}"
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+
+
 def _of_queue(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any]:
     itself = frame.f_locals["self"]
-    return {
-        "kind": "queue",
-        "what": _end_of_queue(frame.f_code.co_name == "put", itself.maxsize, itself._qsize()),
-    }
-
-
-def _end_of_queue(puts: bool, size: int, count: int) -> str:
-    if puts:
-        return f"room in a full queue ({count} of {size})"
-    return f"an item from a queue with {count} in it" if count else "an item from an empty queue"
+    size, count = itself.maxsize, len(itself.queue)
+    if frame.f_code.co_name == "put":
+        return _room(_named(frame, "full queue" if count >= size else "queue"), count, size)
+    return _item(_named(frame, "queue" if count else "empty queue"), count)
 
 
 def _of_channel(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any]:
-    itself = frame.f_locals["self"]
-    puts = frame.f_back is not None and frame.f_back.f_code.co_name == "put"
-    return {"kind": "queue", "what": _end_of_queue(puts, itself.depth, len(itself._items))}
+    told, puts = frame.f_locals["self"].told(), frame.f_back and frame.f_back.f_code.co_name == "put"
+    name = told["name"] or "without a name"
+    if puts:
+        return _room(f"full queue {name}", told["items"], told["depth"])
+    return _item(f"empty queue {name}", told["items"])
+
+
+def _room(where: str, count: int, size: int) -> dict[str, Any]:
+    return {"kind": "queue", "what": f"room in {where} ({count} of {size})"}
+
+
+def _item(where: str, count: int) -> dict[str, Any]:
+    return {"kind": "queue", "what": f"an item from {where}" + (f" with {count} in it" if count else "")}
 
 
 def _of_join(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any]:
@@ -129,9 +151,16 @@ def _of_exit(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any] | N
 
 
 def _of_event(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any] | None:
-    if not isinstance(frame.f_locals.get("self"), threading.Event):
-        return None
-    return {"kind": "event", "what": "an event that nobody has set"}
+    """Of an event, a barrier, or a condition that is no other object's own."""
+    itself = frame.f_locals.get("self")
+    if isinstance(itself, threading.Event):
+        return {"kind": "event", "what": f"{_named(frame, 'event')} that nobody has set"}
+    if isinstance(itself, threading.Barrier):
+        here = f"{itself.n_waiting} of {itself.parties} threads are there"
+        return {"kind": "event", "what": f"{_named(frame, 'barrier')}, where {here}"}
+    if frame.f_back and not _is_waiting_code(frame.f_back):
+        return {"kind": "event", "what": f"{_named(frame, 'condition')} that nobody has notified"}
+    return None
 
 
 def _of_future(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any]:
@@ -143,7 +172,6 @@ def _of_module(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any] |
     owner = getattr(lock, "owner", None)
     if owner is None:
         return None
-    owner = owner[0] if isinstance(owner, list) else owner  # a list of them since 3.12
     name = getattr(lock, "name", "a module")
     return {"kind": "import", "what": f"the import lock of {name}", "owner": numbers.get(owner, 0)}
 
@@ -160,7 +188,11 @@ _KNOWN = {
     ("threading", "join"): _of_join,
     ("threading", "_shutdown"): _of_exit,
     ("threading", "wait"): _of_event,
+    ("threading", "wait_for"): _of_event,
     ("concurrent.futures._base", "result"): _of_future,
+    ("concurrent.futures._base", "exception"): _of_future,
+    ("concurrent.futures._base", "wait"): _of_future,
+    ("concurrent.futures._base", "as_completed"): _of_future,
     ("importlib._bootstrap", "acquire"): _of_module,
     ("subprocess", "wait"): _of_process,
     ("subprocess", "_wait"): _of_process,
@@ -168,15 +200,16 @@ _KNOWN = {
 
 
 def _by_source(frame: FrameType, holders: Mapping[int, int]) -> dict[str, Any] | None:
-    """What the line says that a thread of no library is at: `with lock:` or `lock.acquire()` of one that
-    is taken.
+    """What a thread of no library is at by its own line: `with lock:` or `lock.acquire()` of one that is
+    taken.
     """
-    for node in _at(frame):
-        lock = _value(node, frame)
+    for node in spots.at(frame, "acquire", "get"):
+        lock = _inner(spots.value(node, frame))
         if _is_lock(lock) and _is_taken(lock):
-            return {"kind": "lock", "what": f"lock {ast.unparse(node)}", "owner": _owner(lock, holders)}
-        if type(lock).__name__ == "SimpleQueue":
-            return {"kind": "queue", "what": "an item from an empty queue"}
+            word = "semaphore" if isinstance(lock, threading.Semaphore) else "lock"
+            return {"kind": "lock", "what": f"{word} {ast.unparse(node)}", "owner": _owner(lock, holders)}
+        if isinstance(lock, queue.SimpleQueue):
+            return _item(f"empty queue {ast.unparse(node)}", lock.qsize())
     return None
 
 
@@ -186,6 +219,11 @@ def _owner(lock: object, holders: Mapping[int, int]) -> int:
     return idents.get(int(known[1]), 0) if known else holders.get(id(lock), 0)
 
 
+def _inner(lock: object) -> object:
+    """What a condition locks, which others may take by itself; any other object as it is."""
+    return vars(lock).get("_lock") if isinstance(lock, threading.Condition) else lock
+
+
 def _is_lock(value: object) -> bool:
     return type(value).__name__ in _LOCKS and type(value).__module__ in ("_thread", "threading")
 
@@ -193,81 +231,13 @@ def _is_lock(value: object) -> bool:
 def _is_taken(lock: Any) -> bool:
     if hasattr(lock, "locked"):
         return bool(lock.locked())
-    return " locked " in repr(lock) or "<locked" in repr(lock) or getattr(lock, "_value", 1) == 0
+    return repr(lock).startswith("<locked") or getattr(lock, "_value", 1) == 0
 
 
-def _held(frame: FrameType) -> Iterator[int]:
+def _held(frame: FrameType) -> list[int]:
     """The ids of the locks that a thread holds, by the lines that it is at."""
-    for one in _stack(frame):
-        for node in _above(one):
-            lock = _value(node, one)
-            if _is_lock(lock):
-                yield id(lock)
-
-
-def _at(frame: FrameType) -> Iterator[ast.expr]:
-    """What is waited for in the line of a frame: of a `with`, and of a call of acquire or get."""
-    line = frame.f_lineno
-    for node in ast.walk(_function(frame.f_code)):
-        if isinstance(node, ast.With):
-            yield from (item.context_expr for item in node.items if item.context_expr.lineno == line)
-        elif (called := _called(node, "acquire", "get")) and called.lineno == line:
-            yield called.value
-
-
-def _above(frame: FrameType) -> Iterator[ast.expr]:
-    """What was taken above the line of a frame and is not released before it."""
-    line = frame.f_lineno
-    taken: dict[str, ast.expr] = {}
-    for node in sorted(ast.walk(_function(frame.f_code)), key=lambda node: getattr(node, "lineno", 0)):
-        if isinstance(node, ast.With) and node.body[0].lineno <= line <= (node.end_lineno or 0):
-            yield from (item.context_expr for item in node.items)
-        elif (called := _called(node, "acquire", "release")) and called.lineno < line:
-            lock = ast.unparse(called.value)
-            taken[lock] = called.value
-            if called.attr == "release":
-                del taken[lock]
-    yield from taken.values()
-
-
-def _called(node: ast.AST, *names: str) -> ast.Attribute | None:
-    """What is called, where that is a method of one of these names."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names:
-        return node.func
-    return None
-
-
-@functools.lru_cache(maxsize=512)
-def _function(code: CodeType) -> ast.AST:
-    """The source of a function as a tree, with the lines of its file; an empty one where there is no
-    source.
-    """
-    lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
-    if code.co_name.startswith("<") or not lines:
-        return ast.Module([], [])
     try:
-        # The function alone: of whole files it would take longer than anybody waits for an answer.
-        tree = ast.parse(textwrap.dedent("".join(inspect.getblock(lines))))
-    except (SyntaxError, ValueError):
-        return ast.Module([], [])
-    return ast.increment_lineno(tree, code.co_firstlineno - 1)
-
-
-def _value(node: ast.expr, frame: FrameType) -> object:
-    """What a name, or an attribute of one, stands for in a frame; None for all else. Runs no code of its
-    owner.
-    """
-    if isinstance(node, ast.Name):
-        return frame.f_locals.get(node.id, frame.f_globals.get(node.id))
-    if isinstance(node, ast.Attribute):
-        owner = _value(node.value, frame)
-        found = None if owner is None else inspect.getattr_static(owner, node.attr, None)
-        return found.__get__(owner) if isinstance(found, types.MemberDescriptorType) else found
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, (ast.Constant, ast.Name)):
-        holder: Any = _value(node.value, frame)
-        key: Any = node.slice.value if isinstance(node.slice, ast.Constant) else _value(node.slice, frame)
-        if type(holder) is dict:
-            return holder.get(key)
-        if type(holder) in (list, tuple) and isinstance(key, int) and key < len(holder):
-            return holder[key]
-    return None
+        locks = [_inner(spots.value(node, one)) for one in _stack(frame) for node in spots.above(one)]
+    except Exception:  # noqa: BLE001 - as in _told
+        return []
+    return [id(lock) for lock in locks if _is_lock(lock)]

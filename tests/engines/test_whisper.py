@@ -115,7 +115,7 @@ def test_what_the_device_has_not_is_skipped_and_the_words_name_what_it_has(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 0)
-    with pytest.raises(NotApplicable, match=r"asr\.compute_type=float16: .* has float32, int16, .*; use one"):
+    with pytest.raises(NotApplicable, match=r"asr\.compute_type=float16: .* has float32, int.*; use one"):
         loaded(cache, compute_type="float16")
     with pytest.raises(NotApplicable, match=r"asr\.device=cuda: CTranslate2 sees no GPU here; use asr"):
         loaded(cache, device="cuda")

@@ -232,12 +232,15 @@ def test_a_hang_at_load_in_a_sweep_is_a_row_and_the_other_points_run(
     for one in found:
         if one["outcome"] == "hung":
             assert (one["phase"], one["component"], one["worker"]) == ("load", "avatar", 1)
-            assert one["reason"] == "load of avatar on worker 1 did not end within limits.load=1 s"
+            assert one["reason"] == (
+                "load of avatar on worker 1 did not end within limits.load=1 s;"
+                " event: the main thread waits for an event that nobody has set"
+            )
             assert 0 < one["evidence"]["detected_after_s"] < 1
             assert one["duration_s"] < 5
             stacks = (folder / "runs/workers" / one["id"] / "0/stacks.txt").read_text()
-            assert re.search(r"_hang \(.*engines/faults\.py:\d+\)", stacks)
-            assert re.search(r"_hang \(.*engines/faults\.py:\d+\)", one["evidence"]["excerpt"])
+            assert re.search(r"_hang \(.*engines/misdeeds\.py:\d+\)", stacks)
+            assert re.search(r"_hang \(.*engines/misdeeds\.py:\d+\)", one["evidence"]["excerpt"])
 
 
 def test_a_hang_leaves_a_line_with_its_place_and_no_process(hang_at_load: tuple[int, str, Path]) -> None:

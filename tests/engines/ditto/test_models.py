@@ -109,7 +109,8 @@ def test_batches_of_three_draw_the_faces_of_single_frames(plain, cache, job):
         return models.decode(models.warp([volume] * len(x_s), x_s, x_d)) / 255
 
     single = torch.cat([faces(component.models, slice(number, number + 1)) for number in range(3)])
-    torch.testing.assert_close(faces(three.models, slice(None)), single, atol=1e-5, rtol=0)
+    # batches take other kernels: 1.3e-5 on an AMD EPYC, of faces from 0 to 1
+    torch.testing.assert_close(faces(three.models, slice(None)), single, atol=5e-5, rtol=0)
     given = run(three, job, sound(0.56))
     assert [piece.count for piece in given["decode"]] == [3, 3, 3, 3, 2]
     # HuBERT's batches round otherwise, and the diffusion enlarges that

@@ -1,0 +1,383 @@
+"""Evidence of real processes that are stuck: what is gathered, and what is left when a collector fails."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import evidence, gpu, stacks, tree
+from harness.deadlines import Breach
+from harness.diagnosis import Seen
+from harness.evidence import Incident
+from harness.kernel import Task
+from harness.result import Outcome, Span
+from harness.stacks import Dump, Stack
+from tests.harness.points import environment, wait_until
+
+# Prepared as harness/child.py prepares itself; strikes when it is told to, or at once.
+STUCK = """
+import functools, sys, threading, time
+from pathlib import Path
+from engines import misdeeds
+from harness import child, waits, witness
+from harness.events import Events
+
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+child.prepare_process(folder)
+events = Events(folder)
+threading.excepthook = functools.partial(child._tell_hidden, events)
+
+def tell():
+    events("threads", threads=waits.look(), channels=[{"name": "tts -> avatar", "items": 2, "depth": 2}])
+    events("witness")
+
+witness.start(tell)
+(folder / "ready").touch()
+while kind.endswith("_later") and not (folder / "strike").exists():
+    time.sleep(0.02)
+misdeeds.strike({"kind": kind.removesuffix("_later"), "seconds": 60})
+"""
+PYTHON = sys.executable  # a test puts another in its place, to hide the py-spy beside it
+
+
+@dataclass(frozen=True)
+class Point:
+    """A process that is stuck, with its folder and its token."""
+
+    pid: int
+    folder: Path
+    token: str
+
+    def late(self, **changes: Any) -> Breach:
+        span = Span(self.pid, "stage", "avatar", "render", 0, 3, 0, time.monotonic_ns(), 0, thread=self.pid)
+        return Breach(Outcome.HUNG, "stage", 2.0, 0.1, replace(span, **changes))
+
+    def gathered(self, breach: Breach | None = None, recorded: bool = True) -> Incident:
+        breach = breach or self.late()
+        spans = [breach.span] if breach.span else []
+        asked = {self.pid} if recorded else set()
+        return evidence.gather(self.token, self.pid, asked, breach, spans, self.folder)
+
+
+Make = Callable[[str], Point]
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Starts a process that does one of engines/misdeeds.py, and comes back once it does; ended after the
+    test with all that it has started.
+    """
+    monkeypatch.setattr(evidence, "LOOK_S", 0.4)
+    token = secrets.token_hex(8)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(kind: str) -> Point:
+        given = environment() | {tree.VARIABLE: token}
+        command = [PYTHON, "-c", STUCK, str(tmp_path), kind]
+        started.append(subprocess.Popen(command, env=given, stderr=subprocess.PIPE, start_new_session=True))
+        assert wait_until((tmp_path / "ready").exists)
+        time.sleep(0.2)  # from there it is some lines to where it is stuck
+        return Point(started[0].pid, tmp_path, token)
+
+    yield start
+    for process in started:
+        tree.end(token, process.pid, grace_s=0.1)
+        process.communicate()
+
+
+@pytest.fixture
+def py_spy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a script in the place of py-spy."""
+
+    def replace_by(script: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "py-spy").write_text(script)
+        (folder / "py-spy").chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(folder / "python"))
+        monkeypatch.setattr(evidence, "_STACKS_S", 0.3)
+
+    return replace_by
+
+
+HANGS = "#!/bin/sh\nexec /bin/sleep 60\n"
+DENIES = "#!/bin/sh\necho 'Permission Denied: Try running again with elevated permissions' >&2\nexit 1\n"
+TALKS = "#!/bin/sh\necho '[{\"thread_name\": '\n"
+UNUSABLE = "\x7fELF of another machine"
+
+SENTENCES = {
+    "lock": (
+        "lock",
+        "the main thread waits for lock lock, which no thread holds by its lines: it was never released",
+    ),
+    "lock_order": (
+        "deadlock",
+        "the main thread waits for lock second, held by other way round, which waits for lock first, held by"
+        " the main thread: a circle of the main thread and other way round",
+    ),
+    "import_lock": (
+        "import_lock",
+        "the main thread waits for the import lock of never_done, held by importer, which waits for an event"
+        " that nobody has set",
+    ),
+    "queue_full": ("queue", "the main thread waits for room in full queue nobody_reads (2 of 2)"),
+    "hidden": (
+        "queue",
+        "the main thread waits for an item from empty queue answers; thread answering had died of"
+        " RuntimeError: raised on purpose in a thread by fault.kind=hidden",
+    ),
+    "hang": ("event", "the main thread waits for an event that nobody has set"),
+    "sleep": ("sleeping", "the main thread sleeps by the clock"),
+}
+
+
+@pytest.mark.parametrize("kind", ["lock_order", "hidden"])
+def test_what_is_stuck_is_told_with_its_evidence(stuck: Make, kind: str) -> None:
+    point = stuck(kind)
+    incident = point.gathered()
+    told = incident.evidence
+    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES[kind]
+    assert incident.breach.note == f"{SENTENCES[kind][0]}: {SENTENCES[kind][1]}"
+    assert (told["limit"], told["limit_s"], told["detected_after_s"]) == ("limits.stage", 2.0, 0.1)
+    assert told["diagnosis"]["sentence"] == incident.diagnosis.sentence
+    assert told["processes"][0].startswith(f"{point.pid}: state S")
+    assert f"process {point.pid}, MainThread: waits for " in "\n".join(told["threads"])
+    assert told["channels"] == ["tts -> avatar: 2 of 2"]
+    assert told["last"] == ["stage avatar.render of job 3 on worker 0: open"]
+    assert f"_{kind} (" in told["excerpt"]
+    assert f"_{kind} (" in (point.folder / "stacks.txt").read_text()
+    assert "failed" not in told
+    assert ("hidden" in told) is (kind == "hidden")
+
+
+@pytest.mark.parametrize(
+    ("kind", "script"),
+    [("lock_order", HANGS), ("hidden", DENIES), ("sleep", TALKS)],
+    ids=["hangs", "denies", "talks"],
+)
+def test_without_py_spys_answer_class_and_sentence_stay(
+    stuck: Make, py_spy: Callable[[str], None], kind: str, script: str
+) -> None:
+    py_spy(script)
+    point = stuck(kind)
+    incident = point.gathered()
+    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES[kind]
+    assert f"in _{kind}" in (point.folder / "stacks.txt").read_text()  # by faulthandler
+    assert incident.breach.span is not None
+    assert (incident.breach.span.pid, incident.breach.span.thread) == (point.pid, point.pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [HANGS, DENIES], ids=["hangs", "denies"])
+@pytest.mark.parametrize("kind", sorted(SENTENCES))
+def test_without_py_spys_answer_every_class_stays(
+    stuck: Make, py_spy: Callable[[str], None], script: str, kind: str
+) -> None:
+    py_spy(script)
+    diagnosis = stuck(kind).gathered().diagnosis
+    assert (diagnosis.kind, diagnosis.sentence) == SENTENCES[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("busy", "spinning"),
+        ("network", "io"),
+        ("sigstop", "stopped"),
+        ("gil", "gil"),
+    ],
+)
+def test_classes_that_the_kernel_tells_need_no_py_spy(
+    stuck: Make, py_spy: Callable[[str], None], kind: str, told: str
+) -> None:
+    py_spy(DENIES)
+    assert stuck(kind).gathered().diagnosis.kind == told
+
+
+def test_a_connection_without_an_answer_is_told_with_its_address(stuck: Make) -> None:
+    diagnosis = stuck("network").gathered().diagnosis
+    assert diagnosis.kind == "io"
+    assert " connected to 127.0.0.1:" in diagnosis.sentence
+
+
+def test_a_child_that_is_waited_for_is_followed(stuck: Make) -> None:
+    point = stuck("child")
+    [child] = [one.pid for one in tree.members(point.token) if one.pid != point.pid]
+    diagnosis = point.gathered().diagnosis
+    assert (diagnosis.kind, diagnosis.sentence) == (
+        "child", f"the main thread waits for the end of process {child}, which sleeps by the clock"
+    )  # fmt: skip
+    assert tree.is_alive(child)  # who has no witness is not sent its signal, which would end it
+
+
+def test_one_that_is_elsewhere_at_a_second_look_moves(stuck: Make) -> None:
+    point = stuck("crawl")
+    # Of some looks, for it may be in the same function twice.
+    assert wait_until(lambda: point.gathered().diagnosis.kind == "moving", 15.0)
+
+
+def test_one_that_spins_in_one_function_does_not_move(stuck: Make) -> None:
+    point = stuck("busy")
+    kinds = {point.gathered().diagnosis.kind for _ in range(2)}
+    assert kinds == {"spinning"}
+
+
+# --- collectors that fail
+
+
+def test_a_collector_that_raises_leaves_a_line_and_the_others_their_finds(
+    stuck: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> tuple[Any, ...]:
+        raise RuntimeError("NVML has gone away")
+
+    monkeypatch.setattr(gpu, "handles", broken)
+    incident = stuck("lock_order").gathered()
+    assert incident.evidence["failed"] == ["GPU: RuntimeError: NVML has gone away"]
+    assert incident.diagnosis.sentence == SENTENCES["lock_order"][1]
+    assert "_lock_order (" in incident.evidence["excerpt"]
+
+
+def test_a_collector_that_hangs_leaves_a_line_after_its_limit(
+    stuck: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(gpu, "handles", lambda: end.wait() and ())
+    monkeypatch.setattr(evidence, "_GPU_S", 0.3)
+    point, began = stuck("lock_order"), time.monotonic()
+    incident = point.gathered()
+    end.set()
+    assert time.monotonic() - began < 5.0
+    assert incident.evidence["failed"] == ["GPU: no answer within 0.3 s"]
+    assert incident.diagnosis.kind == "deadlock"
+
+
+@pytest.mark.parametrize("how", ["hangs", "raises"])
+def test_without_any_stacks_python_and_the_kernel_tell_the_class(
+    stuck: Make, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    end = threading.Event()
+
+    def broken(*given: Any) -> list[Dump]:
+        if how == "raises":
+            raise OSError(8, "Exec format error")
+        end.wait()
+        return []
+
+    monkeypatch.setattr(stacks, "dump", broken)
+    monkeypatch.setattr(evidence, "_STACKS_S", 0.2)
+    point = stuck("lock_order")
+    incident = point.gathered()
+    end.set()
+    wrong = "OSError: [Errno 8] Exec format error" if how == "raises" else "no answer within 0.6 s"
+    assert incident.evidence["failed"] == [f"stacks: {wrong}"]
+    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES["lock_order"]
+    assert incident.breach.span is not None
+    assert incident.breach.span.pid == point.pid
+
+
+def test_a_process_that_ends_meanwhile_is_said_to_have_ended(
+    stuck: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point, dump = stuck("lock"), stacks.dump
+
+    def kill_and_dump(*given: Any) -> list[Dump]:
+        os.kill(point.pid, signal.SIGKILL)
+        assert wait_until(lambda: not tree.is_alive(point.pid))
+        return dump(*given)
+
+    monkeypatch.setattr(stacks, "dump", kill_and_dump)
+    incident = point.gathered()
+    assert incident.diagnosis.sentence.endswith(" had ended by then")
+    assert incident.evidence["limit"] == "limits.stage"
+
+
+def test_a_tree_that_has_ended_before_the_look_is_said_to_be_gone(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    point = Point(gone.pid, tmp_path, secrets.token_hex(8))
+    incident = point.gathered()
+    assert incident.diagnosis.sentence == f"process {gone.pid} was gone before it could be looked at"
+    assert incident.breach.note == ""
+    assert incident.evidence["stacks"] == "stacks.txt"
+
+
+# --- who is told what
+
+
+def test_a_timeout_has_evidence_but_no_class_in_its_reason(stuck: Make) -> None:
+    point = stuck("lock_order")
+    incident = point.gathered(replace(point.late(), outcome=Outcome.TIMEOUT))
+    assert incident.breach.note == ""
+    assert incident.diagnosis.kind == "deadlock"
+
+
+def test_where_no_span_is_open_the_first_process_is_looked_at(stuck: Make) -> None:
+    point = stuck("hang")
+    incident = point.gathered(Breach(Outcome.HUNG, "idle", 2.0, 0.1, None))
+    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES["hang"]
+
+
+def test_the_same_hang_has_the_same_signature_in_another_process(stuck: Make, tmp_path: Path) -> None:
+    point = stuck("lock_order")
+    first, again = point.gathered(), point.gathered()
+    other_job = point.gathered(point.late(job=7, worker=1))
+    assert first.evidence["signature"] == again.evidence["signature"] == other_job.evidence["signature"]
+    assert point.gathered(point.late(stage="write")).evidence["signature"] != first.evidence["signature"]
+
+
+def seen(*given: Stack, waits: dict[int, Any] | None) -> Seen:
+    tasks = {one.number: Task(one.number, "python", "S", "", -1, -1, 0.0) for one in given}
+    return Seen(100, 1, Dump(100, "py-spy", given, "", ""), tasks, {}, waits)
+
+
+MAIN, HOLDER = Stack(100, "MainThread", False, (), 100), Stack(100, "worker 1", True, (), 101)
+LATE = Span(100, "stage", "avatar", "render", 0, 0, 0, 10_000_000_000, 0, thread=100)
+BREACH = Breach(Outcome.HUNG, "stage", 4.0, 0.1, LATE)
+
+
+@pytest.mark.parametrize(("after_s", "is_blamed"), [(-5.0, True), (1.9, True), (2.1, False)])
+def test_who_holds_the_gil_is_blamed_if_it_has_done_so_about_as_long(after_s: float, is_blamed: bool) -> None:
+    its = replace(LATE, worker=1, thread=101, start_ns=LATE.start_ns + round(after_s * 1e9))
+    blamed = evidence._blamed(BREACH, {100: seen(MAIN, HOLDER, waits=None)}, [LATE, its])
+    assert blamed.span == (its if is_blamed else LATE)
+
+
+def test_who_holds_the_gil_at_the_moment_is_not_blamed_where_the_witness_could_speak() -> None:
+    its = replace(LATE, worker=1, thread=101)
+    blamed = evidence._blamed(BREACH, {100: seen(MAIN, HOLDER, waits={})}, [LATE, its])
+    assert blamed == BREACH
+
+
+def test_a_witness_that_has_answered_once_and_is_silent_now_is_silent(stuck: Make) -> None:
+    point = stuck("gil_later")
+    assert point.gathered().diagnosis.kind == "sleeping"
+    (point.folder / "strike").touch()
+    time.sleep(0.3)
+    assert point.gathered().diagnosis.kind == "gil"
+
+
+def test_a_py_spy_that_cannot_be_started_does_not_stop_the_sweep(
+    stuck: Make, py_spy: Callable[[str], None]
+) -> None:
+    py_spy(UNUSABLE)
+    assert stuck("busy").gathered().diagnosis.kind == "spinning"
+
+
+def test_where_py_spy_cannot_be_started_the_process_prints_its_own_stacks(
+    stuck: Make, py_spy: Callable[[str], None], tmp_path: Path
+) -> None:
+    py_spy(UNUSABLE)
+    stuck("lock_order").gathered()
+    assert "in _lock_order" in (tmp_path / "stacks.txt").read_text()
