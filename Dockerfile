@@ -18,6 +18,8 @@ COPY install.sh pyproject.toml constraints.txt README.md LICENSE ./
 RUN EXTRAS=onnxruntime-gpu,mediapipe ./install.sh
 COPY . .
 
+# "video" is what NVENC needs of the driver; the base image asks for the other two alone.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 # Never ask for a licence on standard input, never fetch from a hub while measuring.
 ENV HF_HUB_OFFLINE=1 PATH=/bench/.venv/bin:$PATH
 ENTRYPOINT ["python", "-m", "harness"]

@@ -12,16 +12,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness import gpu
+from harness import gpu, tree
 
 _SHARED_MEMORY = Path("/dev/shm")
-# What multiprocessing, torch and POSIX semaphores are named like; a stranger's file is told of and left
-# alone.
-_OURS = re.compile(r"(psm_|torch_|sem\.|pym-|__KMP_REGISTERED_LIB_)")
 _VRAM_BACK_S = 10.0
 _VRAM_NOISE_MIB = 64
 _QUARANTINE = "quarantine.json"
@@ -52,26 +49,32 @@ def temporary(token: str) -> Path:
     """A new folder for a point's temporary files. The name is short, for sockets have paths of 107 bytes at
     most.
     """
-    return Path(tempfile.mkdtemp(prefix=f"harness-{token.partition('.')[0]}-"))
+    return Path(tempfile.mkdtemp(prefix=f"{tree.TEMPORARY}{token.partition('.')[0]}-"))
 
 
-def remove_shared_memory(earlier: Before) -> tuple[list[str], list[str]]:
-    """Remove shared memory that is new, this user's, of a known kind and used by no process: (removed,
-    left).
+def held(pids: Iterable[int]) -> frozenset[str]:
+    """Names of the shared memory that processes have mapped or open, as far as we may look at them."""
+    return frozenset(name for pid in pids for name in _held_by(Path(f"/proc/{pid}")))
+
+
+def remove_shared_memory(earlier: Before, seen: Collection[str]) -> tuple[list[str], list[str]]:
+    """Remove what the point's own processes had of shared memory, if it is new and nobody uses it any more.
+
+    seen  held() of them while they lived. What nobody saw with them is only told: with a /dev/shm that is
+    shared
+          between containers it may be a stranger's, whose processes are not to be seen from here.
+    Returns the names of what was removed, and of what is new and left, where it is this user's.
     """
     new = [name for name in _segments() if name not in earlier.shared_memory]
-    used = set(_used_segments()) if new else set()
+    used = held(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()) if new else ()
     removed, left = [], []
-    for name in new:
-        path = _SHARED_MEMORY / name
+    for path in (_SHARED_MEMORY / name for name in new if name not in used):
         with contextlib.suppress(OSError):  # gone meanwhile
-            if name in used:
+            if path.lstat().st_uid != os.getuid():
                 continue
-            if path.lstat().st_uid == os.getuid() and _OURS.match(name):
+            if path.name in seen:
                 path.unlink()
-                removed.append(name)
-            elif path.lstat().st_uid == os.getuid():
-                left.append(name)
+            (removed if path.name in seen else left).append(path.name)
     return removed, left
 
 
@@ -81,15 +84,12 @@ def _segments() -> list[str]:
     return []
 
 
-def _used_segments() -> Iterator[str]:
-    """Names of shared memory that any process that we may look at has mapped or open."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                yield from re.findall(r"/dev/shm/(\S+)", (folder / "maps").read_text(errors="replace"))
-            with contextlib.suppress(OSError):
-                links = (path.readlink() for path in (folder / "fd").iterdir())
-                yield from (link.name for link in links if link.parent == _SHARED_MEMORY)
+def _held_by(folder: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        yield from re.findall(r"/dev/shm/(\S+)", (folder / "maps").read_text(errors="replace"))
+    with contextlib.suppress(OSError):
+        links = (path.readlink() for path in (folder / "fd").iterdir())
+        yield from (link.name for link in links if link.parent == _SHARED_MEMORY)
 
 
 def wait_for_vram(earlier: Before) -> dict[int, float]:

@@ -213,6 +213,7 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
     """
     left = tree.members(watched.token, watched.process.pid)
     behind = [] if watched.process.poll() is None else left
+    seen = leftovers.held(process.pid for process in left)
     survivors = tree.end(watched.token, watched.process.pid) if left else []
     watched.process.wait() if not survivors else watched.process.poll()
     watched.ended_ns = time.monotonic_ns()
@@ -221,7 +222,7 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
         watched.recording.stop()
     watched.reader.finish()
     leftovers.remove_temporary(watched.temporary)
-    removed, unknown = leftovers.remove_shared_memory(watched.before)
+    removed, unknown = leftovers.remove_shared_memory(watched.before, seen)
     leak = leftovers.wait_for_vram(watched.before)
     if leak:
         leftovers.quarantine(folder.parent.parent, folder.parent.name, watched.before, leak)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 VARIABLE = "HARNESS_TREE"
+TEMPORARY = "harness-"  # what the folders of points for temporary files begin with; the token follows
 
 
 class Process(NamedTuple):
@@ -111,12 +114,16 @@ def _has_token(pid: int, token: str) -> bool:
 
 
 def guard(token: str) -> None:
-    """Wait until standard input ends, as it does when the harness dies, then end all with the token."""
+    """Wait until standard input ends, as it does when the harness dies, then end all with the token, and
+    remove their temporary files.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while os.read(0, 1):
         pass
     end(token, grace_s=0.2)
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}{token}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,11 @@ def finished(run: Path) -> dict[str, str]:
 def killed_after(here: Path, seconds: float) -> bool:
     """Start the sweep and kill the harness alone; whether it was still running."""
     with subprocess.Popen(
-        command(*SWEEP), cwd=here, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(*SWEEP),
+        cwd=here,
+        env=environment() | {"TMPDIR": str(here / "tmp")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as running:
         try:
             assert running.wait(seconds) == 0
@@ -41,6 +45,7 @@ def killed_after(here: Path, seconds: float) -> bool:
 def test_a_harness_killed_at_random_moments_loses_nothing_and_goes_on(here: Path, seed: int) -> None:
     """Twenty kills for each seed: the sweep begins anew whenever it is complete."""
     draw, kills, number = random.Random(seed), 0, 0
+    (here / "tmp").mkdir()
     while kills < 20:
         run = here / "runs" / "killed"
         before = finished(run)
@@ -51,9 +56,14 @@ def test_a_harness_killed_at_random_moments_loses_nothing_and_goes_on(here: Path
         kills += killed_after(here, draw.uniform(0.05, 6.0))
         after = finished(run)
         assert before.items() <= after.items()
-        assert wait_until(lambda: not processes_with(str(here)), 10)
+        assert wait_until(lambda: not processes_with(str(here)) and not any((here / "tmp").iterdir()), 10)
     ended = subprocess.run(
-        command(*SWEEP), cwd=here, env=environment(), capture_output=True, text=True, check=False
+        command(*SWEEP),
+        cwd=here,
+        env=environment() | {"TMPDIR": str(here / "tmp")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     assert len(finished(here / "runs" / "killed")) == NUM_RESULTS
