@@ -15,7 +15,10 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 
 # Modules that take long; begun first, so that no core is left alone with one of them at the end.
-_LONG = ("test_pipeline", "test_main", "test_supervisor", "test_upstream", "test_resume", "test_conf")
+_LONG = (
+    "test_pipeline", "test_main", "test_supervisor", "test_upstream", "test_resume", "test_conf",
+    "test_hostile", "test_eager", "test_profiled", "test_bisect_stored", "test_evidence",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

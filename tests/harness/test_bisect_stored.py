@@ -158,6 +158,7 @@ def test_a_failing_recogniser_is_what_it_needs_and_one_job_is_enough(here: Path)
     assert again == [0, 1]  # as it was, and once more
 
 
+@pytest.mark.slow
 def test_without_time_nothing_is_measured_and_there_is_no_answer(here: Path) -> None:
     point_id = failing(here, *FAULT, "fault.component=tts")
     code, errors = bisected(here, f"of={point_id}", "bisect.budget_min=0")

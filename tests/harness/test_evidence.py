@@ -161,6 +161,7 @@ def test_what_is_stuck_is_told_with_its_evidence(stuck: Make, kind: str) -> None
     assert ("hidden" in told) is (kind == "hidden")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "script"),
     [("lock_order", HANGS), ("hidden", DENIES), ("sleep", TALKS)],
@@ -192,10 +193,9 @@ def test_without_py_spys_answer_every_class_stays(
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("busy", "spinning"),
-        ("network", "io"),
-        ("sigstop", "stopped"),
         ("gil", "gil"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("busy", "spinning"), ("network", "io"))),
+        pytest.param("sigstop", "stopped", marks=pytest.mark.slow),
     ],
 )
 def test_classes_that_the_kernel_tells_need_no_py_spy(

@@ -36,7 +36,7 @@ def profiled(token: str, tmp_path: Path) -> Profiled:
 
 ALL: list[Any] = [
     ("sequential", 1, {}),
-    ("threads", 2, {}),
+    pytest.param("threads", 2, {}, marks=pytest.mark.slow),
     pytest.param("queue", 2, {}, marks=pytest.mark.slow),
     pytest.param("processes", 2, {}, marks=pytest.mark.slow),
     pytest.param("pipelined", 2, {}, marks=pytest.mark.slow),
