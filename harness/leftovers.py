@@ -67,7 +67,8 @@ def remove_shared_memory(earlier: Before, seen: Collection[str]) -> tuple[list[s
     """
     new = [name for name in _segments() if name not in earlier.shared_memory]
     used = held(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()) if new else ()
-    removed, left = [], []
+    removed: list[str] = []
+    left: list[str] = []
     for path in (_SHARED_MEMORY / name for name in new if name not in used):
         with contextlib.suppress(OSError):  # gone meanwhile
             if path.lstat().st_uid != os.getuid():

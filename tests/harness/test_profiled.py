@@ -15,6 +15,7 @@ from harness.point import Point
 from harness.result import Outcome
 from tests.harness.executors.loads import complete
 from tests.harness.points import avatar, point, speaker
+from tests.harness.typed import harness
 
 HERE = "tests.harness.profiled_component"
 PRODUCTS = 6  # as that module has it; it imports torch, which tests of the harness do not
@@ -94,3 +95,14 @@ def test_a_pass_is_kept_beside_the_measurements_and_has_no_result(profiled: Prof
     assert json.loads((folder / "profile.json").read_bytes()) == found
     assert not (folder / "result.json").exists()
     assert found["outcome"] == Outcome.OK
+
+
+def test_a_command_that_asks_for_a_profile_measures_first_and_then_looks(here: Path) -> None:
+    code, said = harness(here, "profile=py_spy", "avatar.stages.motion.sleep_s=0.2")
+    assert code == 0, said
+    [kept] = (here / "runs/points").glob("*/profile-py_spy/profile.json")
+    assert json.loads(kept.read_bytes())["files"] == ["flamegraph.svg", "profile.speedscope.json"]
+    assert len(list((here / "runs/points").glob("*/*/result.json"))) == 1
+    assert f"profile=py_spy in {kept.parent.relative_to(here)}: " in said
+    again, said = harness(here, "profile=py_spy", "avatar.stages.motion.sleep_s=0.2")
+    assert (again, "profile=" in said) == (0, False)  # it is there
