@@ -91,8 +91,8 @@ def _measure_unless_stored(planned: settings.Planned, title: str, number: int) -
                 reference.compared(measurement.result, folder, planned.run), folder, planned.run
             )
             measurement = replace(measurement, result=judged)
-            timeline.write(measurement, folder / "timeline.json.gz")
             store.save(measurement, folder)
+        timeline.write(measurement, folder / "timeline.json.gz")  # the result does not depend on it
         _look_again(measurement.result, planned.run)
     finally:
         progress.close()

@@ -60,9 +60,8 @@ def held(pids: Iterable[int]) -> frozenset[str]:
 def remove_shared_memory(earlier: Before, seen: Collection[str]) -> tuple[list[str], list[str]]:
     """Remove what the point's own processes had of shared memory, if it is new and nobody uses it any more.
 
-    seen  held() of them while they lived. What nobody saw with them is only told: with a /dev/shm that is
-    shared
-          between containers it may be a stranger's, whose processes are not to be seen from here.
+    seen  held() of them while they lived. What nobody saw with them is only told: where containers share
+          /dev/shm it may be a stranger's, whose processes are not to be seen from here.
     Returns the names of what was removed, and of what is new and left, where it is this user's.
     """
     new = [name for name in _segments() if name not in earlier.shared_memory]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import kernels
+from harness import kernels, stacks
 from harness.point import Point
 from harness.result import PointResult
 
@@ -40,7 +38,7 @@ _LOG = "py-spy.log"
 
 def complaint(kind: str) -> str:
     """What is missing here for a kind of profile, and how to get it; "" for nothing."""
-    if kind == "py_spy" and not _py_spy():
+    if kind == "py_spy" and not stacks.py_spy():
         return "profile=py_spy: py-spy is not installed; pip install py-spy"
     if kind == "memory" and not importlib.util.find_spec("memray"):
         return "profile=memory: memray is not installed; pip install memray"
@@ -112,7 +110,7 @@ class Recording:
         with (self._folder / _LOG).open("wb") as log:
             for form, name in _FORMATS.items():
                 threads = ["--threads"] if form == "flamegraph" else []
-                command = [str(_py_spy()), "record", "--pid", str(self._pid), *options, *threads]
+                command = [str(stacks.py_spy()), "record", "--pid", str(self._pid), *options, *threads]
                 self._processes.append(
                     subprocess.Popen(
                         [*command, "--format", form, "--output", str(self._folder / name)],
@@ -122,12 +120,6 @@ class Recording:
                         start_new_session=True,  # Ctrl-C is for the harness, which ends it in its own time
                     )
                 )
-
-
-def _py_spy() -> str | None:
-    return shutil.which(
-        "py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

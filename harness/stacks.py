@@ -97,12 +97,17 @@ def _without_address(frame: str) -> str:
     return f"in {frame.partition(' (')[2].rstrip(')')}" if frame.startswith("0x") else frame
 
 
+def py_spy() -> str | None:
+    """Where py-spy is: beside this interpreter, else on PATH; None where it is not installed."""
+    return shutil.which(
+        "py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
+
+
 def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -> Dump:
     state = process_state(pid)
     complaints = []
-    tool = shutil.which(
-        "py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    )
+    tool = py_spy()
     for attempt in attempts if tool else ():
         command = [str(tool), "dump", "--json", "--full-filenames", attempt, "--pid", str(pid)]
         try:
