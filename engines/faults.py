@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from engines.contract import Buildable, Closable, Component, Job, Piece, Stage
-from engines.misdeeds import WRONG, strike
 
 
 def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any]) -> Component:
@@ -25,7 +24,13 @@ def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any])
 def strike_in(phase: str, name: str, worker: int, fault: Mapping[str, Any]) -> None:
     """Break here if this is the phase of this component that is meant: where there is no component yet."""
     if _is_meant(name, worker, fault) and fault["phase"] == phase:
-        strike(fault)
+        _strike(fault)
+
+
+def _strike(fault: Mapping[str, Any]) -> None:
+    from engines.misdeeds import strike  # here: a process that is measured without a fault has none of it
+
+    strike(fault)
 
 
 def _is_meant(name: str, worker: int, fault: Mapping[str, Any]) -> bool:
@@ -60,7 +65,7 @@ class Faulty:
         wanted = self._fault["stage"] or names[0]
         if wanted not in names:
             raise ValueError(f"fault.stage={wanted}: choose from {', '.join(names)}")
-        if self._fault["kind"] == WRONG:
+        if self._fault["kind"] == "wrong":  # what a stage does is right, what it gives is not
             return [*stages[:-1], WrongStage(stages[-1])]
         return [FaultyStage(stage, self._fault) if stage.name == wanted else stage for stage in stages]
 
@@ -78,7 +83,7 @@ class Faulty:
 
     def _strike(self, phase: str) -> None:
         if self._fault["phase"] == phase:
-            strike(self._fault)
+            _strike(self._fault)
 
 
 class _Stage:
@@ -105,7 +110,7 @@ class FaultyStage(_Stage):
         self._fault = fault
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        strike(self._fault)
+        _strike(self._fault)
         yield from super().feed(piece)
 
 

@@ -82,9 +82,8 @@ def _measure_unless_stored(planned: settings.Planned, title: str, number: int) -
     progress.begin(number, planned.num_points, title)
     try:
         with _former_result_kept_until_saved(folder):
-            barred = leftovers.quarantined(planned.run) if point.uses_gpu else ""
-            if planned.not_applicable or barred:
-                measurement = _skipped(planned, folder, planned.not_applicable or barred)
+            if barred := planned.not_applicable or _quarantined(planned):
+                measurement = _skipped(planned, folder, barred)
             else:
                 measurement = _measured(planned, folder, progress, earlier)
             judged = quality.judged(
@@ -109,11 +108,18 @@ def _profile(planned: settings.Planned) -> None:
     is_there = (folder / "profile.json").is_file() and not planned.force
     if kind == "none" or planned.repeat or planned.not_applicable or is_there:
         return
+    if barred := _quarantined(planned):
+        log.warning("%s profile=%s left out: %s", point.id, kind, barred)
+        return
     short = profiles.shortened(point, planned.profile_jobs)
     measured = supervisor.measure(short, folder, _guard(), profile=kind)
     found = profiles.keep(kind, measured.result, folder)
     first = next(iter(found["problems"] + found["top"]), "")
     log.info("%s profile=%s in %s: %s", point.id, kind, folder, first)
+
+
+def _quarantined(planned: settings.Planned) -> str:
+    return leftovers.quarantined(planned.run) if planned.point.uses_gpu else ""
 
 
 def _look_again(fresh: PointResult, run: Path) -> None:

@@ -81,8 +81,9 @@ def read(config: DictConfig) -> Planned:
         _check_rules(f"{group}.", data[group], data[group])
     if wrong := devices.complaint(data) or profiles.complaint(data["profile"]):
         raise SettingError(wrong)
-    cannot = [reason for group in GROUPS if (reason := _run_check(data[group], data))]
     workload = _checked_workload(data)
+    data["workload"]["jobs"] = workload["jobs"]  # how many there are, for the checks too
+    cannot = [reason for group in GROUPS if (reason := _run_check(data[group], data))]
     point = Point(
         **{group: _measured(data[group]) for group in GROUPS if group != "workload"},
         workload=workload,

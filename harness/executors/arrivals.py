@@ -151,11 +151,7 @@ class Requests:
         """When the last one arrives."""
         arrivals = itertools.takewhile(lambda at_s: not self._is_over(at_s), self._schedule())
         [(count, last_s)] = deque(enumerate(arrivals, 1), maxlen=1) or [(0, 0.0)]
-        if count < len(self._jobs) and not self._traffic.get("until_s"):
-            raise ValueError(
-                f"traffic.file={self._traffic['file']}: has {count} of the {len(self._jobs)} arrivals; "
-                f"use workload.jobs={count} or traffic.until_s"
-            )
+        _check_number(self._traffic, count, len(self._jobs))
         return last_s
 
     def _schedule(self) -> Iterator[float]:
@@ -184,6 +180,23 @@ def due_s(traffic: Mapping[str, Any], count: int | None) -> Iterator[float]:
         return (number * gap_s for number in numbers)
     draw = random.Random(traffic["seed"])
     return itertools.accumulate(draw.expovariate(1.0 / gap_s) for _ in numbers)
+
+
+def check(data: Mapping[str, Any]) -> None:
+    """Raises ValueError for a trace that ends before workload.jobs have come.
+
+    data  a resolved configuration, see conf/traffic/trace.yaml
+    """
+    count = sum(1 for _ in read_trace(Path(data["traffic"]["file"])))
+    _check_number(data["traffic"], count, data["workload"]["jobs"])
+
+
+def _check_number(traffic: Mapping[str, Any], count: int, jobs: int) -> None:
+    if count < jobs and not traffic.get("until_s"):
+        raise ValueError(
+            f"traffic.file={traffic['file']}: has {count} of the {jobs} arrivals; "
+            f"use a longer one, workload.jobs={count} or traffic.until_s"
+        )
 
 
 def trace_complaint(path: Path, rule: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +36,12 @@ def test_a_fault_elsewhere_leaves_the_component_as_it_is(elsewhere: dict[str, An
     assert isinstance(wrapped(**elsewhere), Simulated)
 
 
+def test_a_process_that_is_measured_without_a_fault_has_nothing_of_one() -> None:
+    asked = "import sys, harness.child; print([name for name in sys.modules if 'misdeeds' in name])"
+    answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"
+
+
 def test_a_fault_in_a_phase_strikes_there_alone() -> None:
     broken = wrapped(phase="warm_up")
     broken.load()
@@ -64,8 +72,3 @@ def test_a_stage_that_the_component_does_not_have_is_told_and_not_passed_over() 
 
 def test_a_broken_component_says_so_itself() -> None:
     assert wrapped().attest()["fault"] == "raise"
-
-
-def test_a_kind_that_nobody_knows_is_told() -> None:
-    with pytest.raises(ValueError, match=r"fault\.kind=fire: choose from none, hang, sleep, "):
-        faults.strike({"kind": "fire"})

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import profiles, supervisor
+from harness import __main__ as main
+from harness import gpu, profiles, supervisor
 from harness.point import Point
 from harness.result import Outcome
+from tests.harness.conf import planned
 from tests.harness.executors.loads import complete
 from tests.harness.points import avatar, point, speaker
 from tests.harness.typed import harness
@@ -106,3 +109,16 @@ def test_a_command_that_asks_for_a_profile_measures_first_and_then_looks(here: P
     assert f"profile=py_spy in {kept.parent.relative_to(here)}: " in said
     again, said = harness(here, "profile=py_spy", "avatar.stages.motion.sleep_s=0.2")
     assert (again, "profile=" in said) == (0, False)  # it is there
+
+
+def test_no_profile_is_taken_on_a_gpu_in_quarantine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "quarantine.json").write_text('{"0": {"point": "first", "leak_mib": 500, "level_mib": 3}}')
+    monkeypatch.setattr(gpu, "handles", lambda: [None])
+    monkeypatch.setattr(gpu, "readings", lambda index: {"used_mib": 503.0})
+    plan = planned("profile=py_spy", "avatar=ditto", "avatar.device=cuda")
+    main._profile(replace(plan, run=tmp_path))
+    [said] = caplog.messages
+    assert "profile=py_spy left out: GPU 0 is in quarantine: 500 MiB that point first left there" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["quarantine.json"]

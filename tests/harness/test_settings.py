@@ -113,6 +113,18 @@ def test_a_video_larger_than_the_avatar_allows_is_a_wrong_setting() -> None:
         planned("avatar=ditto", "size=tiny", "workload.resolution=90x1922")
 
 
+def test_a_trace_that_ends_before_the_jobs_is_a_wrong_setting(tmp_path: Path) -> None:
+    file = tmp_path / "trace.txt"
+    file.write_text("0\n1\n2\n3\n4\n")
+    traffic = ("traffic=trace", f"traffic.file={file}")
+    assert planned(*traffic).point.num_jobs == 4
+    assert planned(*traffic, "workload.jobs=6", "traffic.until_s=9").point.num_jobs == 6
+    with pytest.raises(SettingError, match=r"5 of the 6 arrivals; use a longer one, workload\.jobs=5 or "):
+        planned(*traffic, "workload.jobs=6")
+    with pytest.raises(SettingError, match="has 5 of the 8 arrivals"):
+        planned(*traffic, "executor=threads", "executor.workers=2")  # four jobs for each of them
+
+
 def test_a_long_value_is_shortened() -> None:
     with pytest.raises(SettingError) as caught:
         planned(f"workload.voice={'a' * 300}")
