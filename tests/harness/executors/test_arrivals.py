@@ -140,7 +140,7 @@ def test_the_rule_of_the_configuration_reads_the_whole_trace(tmp_path: Path) -> 
 def test_a_trace_that_ends_before_the_jobs_is_refused_before_the_first(tmp_path: Path) -> None:
     file = trace(tmp_path, "0", "1")
     short = requests(tmp_path, {"kind": "trace", "file": str(file)}, 3)
-    with pytest.raises(ValueError, match=r"2 of the 3 arrivals; use a longer one, workload.jobs=2 or traffic"):
+    with pytest.raises(ValueError, match=r"2 of the 3 arrivals; use a longer one, workload.jobs=2 or "):
         short.start()
     requests_until = Requests(
         jobs(3), {"kind": "trace", "file": str(file), "until_s": 5}, short._recorder, lambda *late: None
