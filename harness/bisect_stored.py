@@ -209,7 +209,7 @@ class _Measuring:
             point,
             run,
             repeat,
-            num_points=len(self._done),
+            num_points=0,  # each try decides on the next one
             force=force,
             price_usd_per_h=self._config.price_usd_per_h,
             comparability=OmegaConf.to_container(self._config.comparability),  # type: ignore[arg-type]

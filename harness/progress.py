@@ -29,8 +29,8 @@ class Progress:
         self._begun = 0.0
 
     def begin(self, number: int, total: int, title: str) -> None:
-        """A point starts: the number-th of total, from 0."""
-        self._title = f"point {number + 1} of {total}  {title}"
+        """A point starts: the number-th of total, from 0. A total of 0: nobody knows how many there will be."""
+        self._title = f"point {number + 1} of {total}  {title}" if total else f"point {number + 1}  {title}"
         self._left = total - number
         self._begun = time.monotonic()
         if self._console.is_terminal:
@@ -65,7 +65,7 @@ class Progress:
             self._live = None
 
     def _estimate(self, elapsed_s: float) -> str:
-        if not self._seconds:
+        if not self._seconds or self._left < 1:
             return ""
         mean = sum(self._seconds) / len(self._seconds)
         left = max(0.0, mean - elapsed_s) + mean * (self._left - 1)

@@ -39,7 +39,7 @@ class Planned:
     point: Point
     run: Path
     repeat: int
-    num_points: int
+    num_points: int  # in the sweep; 0 where nobody knows
     force: bool
     price_usd_per_h: float | None
     not_applicable: str = ""

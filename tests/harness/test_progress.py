@@ -40,6 +40,22 @@ def test_without_a_terminal_a_point_has_one_line_at_each_end(caplog: pytest.LogC
     ]
 
 
+def test_where_nobody_knows_how_many_points_there_will_be_none_is_the_last(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "harness")
+    progress = Progress()
+    progress._console = Console(file=io.StringIO(), force_terminal=False)
+    for number in range(2):
+        progress.begin(number, 0, "threads x 2")
+        progress.end(HUNG, "")
+    assert [message for message in caplog.messages if message.endswith("...")] == [
+        "point 1  threads x 2 ...",
+        "point 2  threads x 2 ...",
+    ]
+    assert progress._estimate(1.0) == ""
+
+
 def test_on_a_terminal_the_line_says_what_is_running(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     progress = Progress()
