@@ -29,7 +29,7 @@ class Progress:
         self._begun = 0.0
 
     def begin(self, number: int, total: int, title: str) -> None:
-        """A point starts: the number-th of total, from 0. A total of 0: nobody knows how many there will be."""
+        """A point starts: the number-th of total, from 0; a total of 0 where nobody knows how many come."""
         self._title = f"point {number + 1} of {total}  {title}" if total else f"point {number + 1}  {title}"
         self._left = total - number
         self._begun = time.monotonic()
