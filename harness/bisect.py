@@ -8,6 +8,7 @@ from enum import Enum
 
 from harness.point import Point
 from harness.result import Outcome, PointResult
+from harness.verdict import BESIDES, died_of
 
 Measure = Callable[[Point], PointResult]
 Words = Callable[[Point], str]
@@ -163,6 +164,8 @@ def verdict(result: PointResult, failed: PointResult) -> Verdict:
     """How one measurement stands to the failure."""
     if _way(result) == _way(failed) or (_signature(failed) and _signature(result) == _signature(failed)):
         return Verdict.SAME
+    if _has_died_alike(result, failed):
+        return Verdict.SAME
     if result.outcome is Outcome.SKIPPED or (result.outcome is Outcome.OK and _is_unseen(result, failed)):
         return Verdict.UNKNOWN
     return Verdict.PASSES if result.outcome is Outcome.OK else Verdict.OTHERWISE
@@ -171,6 +174,13 @@ def verdict(result: PointResult, failed: PointResult) -> Verdict:
 def _way(result: PointResult) -> tuple[str, ...]:
     """How a point ended and where; of an invalid one, by what that was seen."""
     return (str(result.outcome), result.phase, result.component, result.stage, _seen_by(result))
+
+
+def _has_died_alike(result: PointResult, failed: PointResult) -> bool:
+    """Whether both died of the same where the place of one is not certain."""
+    uncertain = BESIDES in result.reason or BESIDES in failed.reason
+    causes = {died_of(one.reason) if one.outcome is Outcome.CRASHED else "" for one in (result, failed)}
+    return uncertain and len(causes) == 1 and "" not in causes
 
 
 def _seen_by(result: PointResult) -> str:

@@ -1,8 +1,8 @@
 """Flight recorder: spans in memory-mapped files that the parent reads live and after a crash.
 
-Each process of a point writes its own files `spans-<pid>-<k>.bin`: a header page, a table of names, then
-slots of fixed size. A span takes one slot: begin fills it, end adds the end. What is written is in the page
-cache at once, so it outlives a SIGKILL of its writer. Standard library only.
+Each process of a point writes its own files `spans-<pid>-<k>.bin`: a header page with its latest threads, a
+table of names, then slots of fixed size. A span takes one slot: begin fills it, end adds the end. What is
+written is in the page cache at once, so it outlives a SIGKILL of its writer. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from harness.result import PHASES, Span
 _MAGIC = b"SPANS\0\0\1"
 _NAME_BYTES = 64
 _NUM_NAMES = 1024
+_THREAD = struct.Struct("<qQ")  # the number that spans have, and Python's, by which faulthandler names it
+_THREADS_AT = 64
+_NUM_THREADS = (4096 - _THREADS_AT) // _THREAD.size
 _SLOTS_AT = 4096 + _NUM_NAMES * _NAME_BYTES
 _SEGMENT_BITS = 16
 _SEGMENT_SLOTS = 1 << _SEGMENT_BITS
@@ -42,10 +45,13 @@ _PHASE_ID = {name: index for index, name in enumerate(PHASES)}
 
 
 class _Thread(threading.local):
-    """The calling thread's number, asked for once in each thread: it takes a call of the system."""
+    """The calling thread's number, asked for and written down once in each thread: it takes a call of the
+    system.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[int], None]) -> None:
         self.number = threading.get_native_id()
+        note(self.number)
 
 
 class Recorder:
@@ -57,9 +63,10 @@ class Recorder:
         self._lock = threading.Lock()
         self._names: dict[tuple[str, str], int] = {}
         self._maps: list[mmap.mmap] = []
-        self._thread = _Thread()
         self._slots = itertools.count()  # next() is atomic under the GIL
+        self._threads = itertools.count()
         self._grow(0)
+        self._thread = _Thread(self._note)
 
     def name(self, component: str, stage: str = "") -> int:
         """The number that begin takes for a component's stage. Raises ValueError for more than 1,024."""
@@ -82,19 +89,8 @@ class Recorder:
         if segment >= len(self._maps):
             self._grow(segment)
         at = _SLOTS_AT + (slot & _SLOT_MASK) * _SLOT_BYTES
-        _pack_slot(
-            self._maps[segment],
-            at,
-            0,
-            0,
-            0,
-            job,
-            name,
-            worker,
-            _PHASE_ID[phase],
-            self._thread.number,
-            start_ns or _now_ns(),
-        )
+        thread, began_ns = self._thread.number, start_ns or _now_ns()
+        _pack_slot(self._maps[segment], at, 0, 0, 0, job, name, worker, _PHASE_ID[phase], thread, began_ns)
         return slot
 
     def end(self, slot: int, count: int = 0) -> None:
@@ -127,6 +123,10 @@ class Recorder:
             self.raised(slot)
             raise
         self.end(slot)
+
+    def _note(self, number: int) -> None:
+        at = _THREADS_AT + next(self._threads) % _NUM_THREADS * _THREAD.size
+        _THREAD.pack_into(self._maps[0], at, number, threading.get_ident())
 
     def _grow(self, segment: int) -> None:
         with self._lock:
@@ -215,6 +215,12 @@ class _Segment:
         return component.decode(errors="replace"), stage.decode(errors="replace")
 
 
+    def threads(self, ident: int) -> set[int]:
+        """The numbers of those that had this ident: it is given again once a thread has ended."""
+        table = self._map[_THREADS_AT : _THREADS_AT + _NUM_THREADS * _THREAD.size]
+        return {number for number, other in _THREAD.iter_unpack(table) if number and other == ident}
+
+
 class Names:
     """(process, number) -> (component, stage), read once each from the first segment of the process."""
 
@@ -260,6 +266,11 @@ class Reader:
     def pids(self) -> set[int]:
         """The processes that have written so far."""
         return {segment.pid for segment in self._segments.values()}
+
+    def threads(self, pid: int, ident: int) -> set[int]:
+        """As spans have them, the threads of a process that had this number of threading.get_ident()."""
+        first = self._names.first.get(pid)
+        return first.threads(ident) if first else set()
 
     def poll(self) -> None:
         """Take in what is new since the last call."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from typing import Any
 _ATTEMPTS = ("--native", "--nonblocking")
 QUICK = _ATTEMPTS[1:]
 _EXCERPT_FRAMES = 14
+_FATAL = re.compile(r"^Fatal Python error.*?^Current thread 0x([0-9a-f]+)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,17 @@ def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -
     if not tool:
         complaints.append("py-spy is not installed")
     return Dump(pid, "faulthandler", (), _ask_faulthandler(pid, folder) or "\n".join(complaints), state)
+
+
+def died(folder: Path) -> dict[int, int]:
+    """In which thread a signal came that ended a process, by pid: its threading.get_ident(), of those that
+    faulthandler could name.
+    """
+    found = {}
+    for path in folder.glob("faulthandler-*.txt"):
+        if named := _FATAL.search(path.read_text(errors="replace")):
+            found[int(path.stem.partition("-")[2])] = int(named[1], 16)
+    return found
 
 
 def _ask_faulthandler(pid: int, folder: Path, patience_s: float = 1.0) -> str:

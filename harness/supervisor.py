@@ -24,6 +24,7 @@ from harness import (
     leftovers,
     locks,
     profiles,
+    stacks,
     tree,
     variables,
     verdict,
@@ -113,7 +114,8 @@ def measure(
     watched.evidence |= assemble.evidence(point, said, samples)
     open_spans = [span for span in spans if not span.end_ns]
     exit_code = None if breach else watched.process.returncode
-    found = verdict.judge(exit_code, said, open_spans, breach, _oom_kills() - oom_kills)
+    died = {pid: watched.reader.threads(pid, ident) for pid, ident in stacks.died(folder).items()}
+    found = verdict.judge(exit_code, said, open_spans, breach, _oom_kills() - oom_kills, died)
     checked_from_s = time.monotonic()
     jobs = assemble.jobs(spans, said, folder, point, datetime.fromisoformat(started_at).timestamp())
     overhead["check_s"] = time.monotonic() - checked_from_s

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from harness.deadlines import Breach
@@ -18,6 +20,8 @@ _NO_MEMORY_WORDS = (
     "cannot allocate memory",
     "cublas_status_alloc_failed",
 )
+_AT_WORK = ("import", "load", "build", "warm_up", "sample", "attest", "stage")  # code of a component runs
+BESIDES = "; also open: "  # in the reason of a death: what else it may have been, as nothing says which
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ def judge(
     open_spans: Sequence[Span],
     breach: Breach | None,
     oom_kills: int,
+    died: Mapping[int, Set[int]] = MappingProxyType({}),
 ) -> Verdict:
     """Decide from the evidence. exit_code is None where the tree was ended for a breach.
 
     oom_kills  how often the kernel killed for memory while the point ran, anywhere on the machine
+    died       by process, the numbers of the threads one of which a signal came in, where that is known
     """
     known = _known_incidents(events)
     if breach:
@@ -55,14 +61,14 @@ def judge(
     if failure and failure["type"] == "WorkerDied":
         worker, code = int(failure["dead_worker"]), int(failure["exit_code"])
         mine = [span for span in open_spans if span.worker == worker]
-        found = _death(code, f"worker {worker}", mine, oom_kills)
+        found = _death(code, f"worker {worker}", mine, oom_kills, died)
         return found if mine else replace(found, worker=worker)
     if failure:
         found = _exception(failure, open_spans)
         return replace(found, reason="; ".join([found.reason, *known]))
     if exit_code == 0 and any(event["event"] == "done" and event["worker"] is None for event in events):
         return Verdict(Outcome.OK)
-    return _death(exit_code or 0, "the measured process", open_spans, oom_kills)
+    return _death(exit_code or 0, "the measured process", open_spans, oom_kills, died)
 
 
 def _known_incidents(events: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -114,13 +120,38 @@ def _exception(failure: Mapping[str, Any], open_spans: Sequence[Span]) -> Verdic
     return _at(_innermost(passed), outcome, words, prefix=True)
 
 
-def _death(code: int, who: str, open_spans: Sequence[Span], oom_kills: int) -> Verdict:
-    span = _innermost([span for span in open_spans if span.phase != "shutdown"]) or _innermost(open_spans)
+def _death(
+    code: int, who: str, open_spans: Sequence[Span], oom_kills: int, died: Mapping[int, Set[int]]
+) -> Verdict:
+    span, others = _dead(open_spans, died)
+    besides = f"{BESIDES}{', '.join(map(place, others))}" if others else ""
     if code == -signal.SIGKILL and oom_kills:
-        return _at(span, Outcome.OOM, f"{who} was killed by the kernel: out of memory", prefix=True)
+        return _at(span, Outcome.OOM, f"{who} was killed by the kernel: out of memory{besides}", prefix=True)
     if code < 0:
-        return _at(span, Outcome.CRASHED, f"{who} was killed by {_signal_name(-code)}", prefix=True)
-    return _at(span, Outcome.CRASHED, f"{who} ended with exit code {code} and no result", prefix=True)
+        return _at(span, Outcome.CRASHED, f"{who} was killed by {_signal_name(-code)}{besides}", prefix=True)
+    words = f"{who} ended with exit code {code} and no result{besides}"
+    return _at(span, Outcome.CRASHED, words, prefix=True)
+
+
+def _dead(open_spans: Sequence[Span], died: Mapping[int, Set[int]]) -> tuple[Span | None, list[Span]]:
+    """What a process was at as it died, and what else was open that it may have been as well: nothing where
+    the thread is known. Of several it is the one that began last.
+    """
+    running = [span for span in open_spans if span.phase != "shutdown"] or open_spans
+    at_work = [span for span in running if span.phase in _AT_WORK and span.count != RAISED]
+    named = [span for span in open_spans if span.thread in died.get(span.pid, ())]
+    span = _innermost(named or at_work or running)
+    if span is None or named:
+        return span, []
+    innermost = {(one.pid, one.thread): one for one in sorted(at_work, key=lambda one: one.start_ns)}
+    innermost.pop((span.pid, span.thread), None)
+    return span, list(innermost.values())
+
+
+def died_of(reason: str) -> str:
+    """How a process ended, of the reason that is stored of it: a signal or an exit code; "" for all else."""
+    found = re.search(r" (?:was killed by|ended with) (\w+(?: code)?(?: \d+)?)", reason)
+    return found[1] if found else ""
 
 
 def _signal_name(number: int) -> str:

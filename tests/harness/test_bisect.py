@@ -182,6 +182,19 @@ def test_when_the_time_is_over_the_answer_is_what_was_found_so_far() -> None:
     assert not [line for line in lines if "minimal failing set" in line]
 
 
+def test_the_same_death_is_the_same_where_nobody_knows_its_thread() -> None:
+    def crash(stage: str, cause: str, besides: str = "") -> PointResult:
+        words = f"stage avatar.{stage} of job 0: the measured process was killed by {cause}{besides}"
+        return result(made(FEATURES), Outcome.CRASHED, reason=words, stage=stage)
+
+    failed = crash("warp", "SIGKILL", "; also open: stage tts.speak of job 1")
+    assert verdict(crash("speak", "SIGKILL"), failed) is Verdict.SAME
+    assert verdict(failed, crash("speak", "SIGKILL")) is Verdict.SAME
+    assert verdict(crash("speak", "SIGSEGV"), failed) is Verdict.OTHERWISE
+    assert verdict(crash("speak", "SIGSEGV"), crash("warp", "SIGSEGV")) is Verdict.OTHERWISE
+    assert verdict(result(made(FEATURES), reason=failed.reason), failed) is Verdict.OTHERWISE
+
+
 def test_the_same_hang_at_another_place_is_known_by_its_signature() -> None:
     failed = result(point(), evidence={"signature": "5f2a"})
     elsewhere = result(point(), phase="warm_up", evidence={"signature": "5f2a"})

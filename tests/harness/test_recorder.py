@@ -55,6 +55,26 @@ def test_a_span_that_an_exception_left_stays_open_and_is_marked(tmp_path: Path) 
     assert (span.count, span.end_ns) == (RAISED, 0)
 
 
+def test_a_thread_is_known_by_the_number_that_faulthandler_prints_even_after_hundreds_of_others(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(tmp_path)
+
+    def record() -> None:
+        with recorder.span("load", "tts"):
+            idents.append(threading.get_ident())
+
+    idents: list[int] = []
+    for _ in range(600):
+        thread = threading.Thread(target=record)
+        thread.start()
+        thread.join()
+    reader = read(tmp_path)
+    assert reader.spans()[-1].thread in reader.threads(os.getpid(), idents[-1])
+    assert reader.threads(os.getpid(), 1) == reader.threads(1, idents[-1]) == set()
+    assert reader.spans()[0].component == "tts"  # the names behind them are as they were
+
+
 def test_eight_threads_lose_nothing_over_several_files(tmp_path: Path) -> None:
     recorder, num_spans = Recorder(tmp_path), 9_000  # 72,000 in all: more than one file holds
 

@@ -9,13 +9,14 @@ import pytest
 from harness.deadlines import Breach
 from harness.recorder import RAISED
 from harness.result import Outcome, Span
-from harness.verdict import judge, place
+from harness.verdict import died_of, judge, place
 
 DONE = {"event": "done", "worker": None, "pid": 1}
 
 
 def span(phase: str = "stage", start: int = 1, worker: int = 0, count: int = 0, stage: str = "warp") -> Span:
-    return Span(1, phase, "avatar", stage, worker, 3, count, start, 0)
+    """Of the thread that a worker has for itself."""
+    return Span(1, phase, "avatar", stage, worker, 3, count, start, 0, thread=100 + worker)
 
 
 def failure(kind: str, message: str, **more: Any) -> dict[str, Any]:
@@ -73,6 +74,36 @@ def test_a_signal_is_a_crash_and_out_of_memory_where_the_kernel_killed() -> None
 
 def test_a_signal_without_a_name_is_told_by_its_number() -> None:
     assert outcome(-40).reason == "the measured process was killed by signal 40"
+
+
+def test_the_thread_that_a_signal_came_in_is_named_and_not_the_one_that_began_last() -> None:
+    spans = (span("job", start=1), span(start=2), span(start=9, worker=1))
+    found = judge(-11, [], spans, None, 0, {1: {100}})
+    assert (found.worker, found.phase) == (0, "stage")
+    assert found.reason.endswith("on worker 0: the measured process was killed by SIGSEGV")
+
+
+def test_where_nothing_says_which_thread_died_the_others_are_named_too() -> None:
+    waiting, job = span("await", start=20, worker=2), span("job", start=21, worker=3)
+    found = outcome(-9, spans=(span(start=2), span(start=9, worker=1), waiting, job))
+    assert found.worker == 1
+    assert found.reason == (
+        "stage avatar.warp of job 3 on worker 1: the measured process was killed by SIGKILL; "
+        "also open: stage avatar.warp of job 3 on worker 0"
+    )
+    alone = outcome(-9, spans=(span("job"), span(start=2)))  # a job and its stage are of one thread
+    assert alone.reason.endswith("SIGKILL")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "cause"), [(-11, "SIGSEGV"), (-40, "signal 40"), (7, "exit code 7"), (0, "exit code 0")]
+)
+def test_what_a_process_died_of_is_read_from_the_reason(exit_code: int, cause: str) -> None:
+    for spans in ((), (span(),), (span(), span(start=9, worker=1))):
+        assert died_of(outcome(exit_code, spans=spans).reason) == cause
+    worker = outcome(1, failure("WorkerDied", "", dead_worker=1, exit_code=exit_code))
+    assert died_of(worker.reason) == cause
+    assert died_of(outcome(1, failure("ValueError", "bad"), spans=(span(),)).reason) == ""
 
 
 def test_a_dead_worker_is_placed_at_its_own_open_span() -> None:
