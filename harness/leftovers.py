@@ -8,7 +8,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -17,8 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness import gpu, tree
+from harness.within import Call
 
 _SHARED_MEMORY = Path("/dev/shm")
+_LOOK_S = 2.0
 _VRAM_BACK_S = 10.0
 _VRAM_NOISE_MIB = 64
 _QUARANTINE = "quarantine.json"
@@ -52,9 +53,13 @@ def temporary(token: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{tree.TEMPORARY}{token.partition('.')[0]}-"))
 
 
-def held(pids: Iterable[int]) -> frozenset[str]:
-    """Names of the shared memory that processes have mapped or open, as far as we may look at them."""
-    return frozenset(name for pid in pids for name in _held_by(Path(f"/proc/{pid}")))
+def held(pids: Iterable[int]) -> frozenset[str] | None:
+    """Names of the shared memory that processes have mapped or open, as far as we may look at them.
+
+    None where they could not be looked at in time: what a process has mapped is not to be seen while one of
+    its threads changes it, and is stuck there.
+    """
+    return Call("shared memory", _LOOK_S, lambda: frozenset(_held_by(pids))).given(None, [])
 
 
 def remove_shared_memory(earlier: Before, seen: Collection[str]) -> tuple[list[str], list[str]]:
@@ -66,6 +71,8 @@ def remove_shared_memory(earlier: Before, seen: Collection[str]) -> tuple[list[s
     """
     new = [name for name in _segments() if name not in earlier.shared_memory]
     used = held(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()) if new else ()
+    if used is None:
+        seen, used = (), ()  # somebody may use it: nothing is removed
     removed: list[str] = []
     left: list[str] = []
     for path in (_SHARED_MEMORY / name for name in new if name not in used):
@@ -79,17 +86,25 @@ def remove_shared_memory(earlier: Before, seen: Collection[str]) -> tuple[list[s
 
 
 def _segments() -> list[str]:
+    return sorted(path.name for path in _listed(_SHARED_MEMORY) if path.is_file())
+
+
+def _held_by(pids: Iterable[int]) -> Iterator[str]:
+    for folder in (Path(f"/proc/{pid}") for pid in pids):
+        with contextlib.suppress(OSError):
+            for line in (folder / "maps").read_text(errors="replace").splitlines():
+                _, mapped, name = line.partition("/dev/shm/")
+                yield from [name.removesuffix(" (deleted)")] if mapped else []
+        for path in _listed(folder / "fd"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                link = path.readlink()
+                yield from [link.name] if link.parent == _SHARED_MEMORY else []
+
+
+def _listed(folder: Path) -> list[Path]:
     with contextlib.suppress(OSError):
-        return sorted(path.name for path in _SHARED_MEMORY.iterdir() if path.is_file())
+        return list(folder.iterdir())
     return []
-
-
-def _held_by(folder: Path) -> Iterator[str]:
-    with contextlib.suppress(OSError):
-        yield from re.findall(r"/dev/shm/(\S+)", (folder / "maps").read_text(errors="replace"))
-    with contextlib.suppress(OSError):
-        links = (path.readlink() for path in (folder / "fd").iterdir())
-        yield from (link.name for link in links if link.parent == _SHARED_MEMORY)
 
 
 def wait_for_vram(earlier: Before) -> dict[int, float]:
@@ -108,7 +123,15 @@ def _more(earlier: Before) -> dict[int, float]:
 
 
 def _used_mib() -> tuple[float, ...]:
-    """NaN for a GPU that does not say: neither more nor less than anything."""
+    """NaN for a GPU that does not say: neither more nor less than anything. Nothing of a driver that does not
+    answer.
+    """
+    look = Call("GPU memory", _LOOK_S, _readings)
+    nothing: tuple[float, ...] = ()
+    return look.given(nothing, [])
+
+
+def _readings() -> tuple[float, ...]:
     return tuple(gpu.readings(index).get("used_mib", math.nan) for index in range(len(gpu.handles())))
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ TEMPORARY = "harness-"  # what the folders of points for temporary files begin w
 
 class Process(NamedTuple):
     """What /proc/<pid>/stat says. state: R running, S sleeping, D in the kernel, T stopped, Z dead but not
-    reaped. started: clock ticks since boot, which tells a process from a later one with its number.
+    reaped; that of another thread where the first one alone has ended. started: clock ticks since boot, which
+    tells a process from a later one with its number.
     """
 
     pid: int
@@ -98,19 +99,43 @@ def _read_stat(pid: int) -> Process | None:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:  # gone meanwhile
         return None
-    fields = text[text.rindex(")") + 2 :].split()
-    return Process(pid, int(fields[1]), int(fields[3]), fields[0], int(fields[19]))
+    fields = _fields(text)
+    state = fields[0]
+    if state in "ZX" and int(fields[17]) > 1:  # so many threads: the process lives on without its first one
+        state = next((other for other in _states(pid) if other not in "ZX"), state)
+    return Process(pid, int(fields[1]), int(fields[3]), state, int(fields[19]))
+
+
+def _fields(stat: str) -> list[str]:
+    """From the state on: the name before it may hold anything."""
+    return stat[stat.rindex(")") + 2 :].split()
+
+
+def _states(pid: int) -> Iterator[str]:
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            yield _fields(path.read_text(errors="replace"))[0]
 
 
 def _has_token(pid: int, token: str) -> bool:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # gone meanwhile, or another user's
-        return False
+    environment = _environment(pid)
     # A token goes on with "." and the point's number, so that one does not match another that only starts
     # alike.
     wanted = f"{VARIABLE}={token}".encode()
     return any(item == wanted or item.startswith(wanted + b".") for item in environment.split(b"\0"))
+
+
+def _environment(pid: int) -> bytes:
+    """Empty for one that is gone or another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except ProcessLookupError:  # gone, or its first thread alone, and the others still have it
+        for path in Path(f"/proc/{pid}/task").glob("*/environ"):
+            with contextlib.suppress(OSError):
+                return path.read_bytes()
+    except OSError:
+        pass
+    return b""
 
 
 def guard(token: str) -> None:

@@ -1,8 +1,10 @@
-"""An avatar whose first job ends the process, once a stage of the second job is open that began later."""
+"""Components that end: a process with a later stage open in another thread; a first thread alone."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import signal
 import threading
 import time
@@ -45,3 +47,12 @@ class DyingStage(SimulatedStage):
             _LATER_IS_IN.set()
             time.sleep(5.0)
         yield from super().flush()
+
+
+class Headless(Simulated):
+    """Its process goes on without its first thread."""
+
+    def load(self) -> None:
+        threading.Thread(target=time.sleep, args=(60.0,)).start()
+        exits = 60 if platform.machine() == "x86_64" else 93
+        ctypes.CDLL(None).syscall(exits, 0)  # of this thread alone

@@ -8,7 +8,7 @@ import pytest
 
 from harness.point import Point
 from harness.result import Measurement, Outcome
-from tests.harness.points import avatar, point
+from tests.harness.points import avatar, point, processes_with
 
 Measured = Callable[[Point], Measurement]
 
@@ -36,3 +36,13 @@ def test_where_nothing_tells_the_thread_the_reason_has_them_all(
     assert result.reason.endswith(
         f"{words}; also open: stage avatar.motion of job 0 on worker {1 - result.worker}"
     )
+
+
+def test_a_process_that_goes_on_without_its_first_thread_is_ended_for_its_limit(measured: Measured) -> None:
+    headless = avatar(_target_="tests.harness.dying.Headless")
+    tried = point(limits={"load": 0.5, "idle": 1.0, "total": 3.0}, avatar=headless)
+    result = measured(tried).result
+    assert result.outcome is Outcome.HUNG
+    assert result.reason.startswith("load of avatar on worker 0 did not end within limits.load=0.5 s")
+    assert "survivors" not in result.evidence
+    assert not processes_with(f".{tried.id}.")

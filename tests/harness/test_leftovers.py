@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -87,6 +90,48 @@ def test_shared_memory_that_somebody_has_open_stays(file: MakeFile) -> None:
         assert path.name in leftovers.held([os.getpid()])
         assert removed(path) == (False, False)
     assert removed(path) == (True, False)
+
+
+def test_a_name_with_a_blank_is_one_name(file: MakeFile) -> None:
+    path = file("psm a ")
+    with path.open("r+b") as opened, mmap.mmap(opened.fileno(), 0):
+        opened.close()  # mapped, and no longer open
+        assert path.name in (leftovers.held([os.getpid()]) or ())
+
+
+def test_a_file_that_is_closed_meanwhile_hides_none_that_is_open(
+    file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, listed = file("psm_"), leftovers._listed
+    with path.open():
+        monkeypatch.setattr(leftovers, "_listed", lambda folder: [folder / "999999", *listed(folder)])
+        assert path.name in (leftovers.held([os.getpid()]) or ())
+
+
+def test_where_the_look_does_not_come_back_nothing_is_removed_and_all_is_told(
+    file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, never = file("psm_"), threading.Event()
+    monkeypatch.setattr(leftovers, "_LOOK_S", 0.1)
+    monkeypatch.setattr(leftovers, "_held_by", lambda pids: never.wait())
+    try:
+        assert leftovers.held([os.getpid()]) is None
+        assert removed(path) == (False, True)
+    finally:
+        never.set()
+
+
+def test_a_driver_that_does_not_answer_holds_nothing_up(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier, never = leftovers.before(), threading.Event()
+    monkeypatch.setattr(leftovers, "_LOOK_S", 0.1)
+    monkeypatch.setattr(gpu, "readings", lambda index: never.wait())
+    began = time.monotonic()
+    try:
+        assert leftovers.wait_for_vram(earlier) == {}
+        assert leftovers.before().used_mib == ()
+        assert time.monotonic() - began < 2
+    finally:
+        never.set()
 
 
 def test_shared_memory_that_no_process_of_the_point_had_is_told_of_and_left_alone(file: MakeFile) -> None:

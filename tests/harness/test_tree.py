@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from tests.harness.points import environment, wait_until
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
 )
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+libc = ctypes.CDLL(None)
+libc.syscall(60 if __import__("platform").machine() == "x86_64" else 93, 0)  # exit, of this thread alone
+"""
 
 
 @pytest.fixture
@@ -72,6 +79,21 @@ def test_a_zombie_is_dead(started: list[subprocess.Popen[bytes]]) -> None:
     assert wait_until(lambda: not tree.is_alive(started[0].pid))  # not reaped, yet no member any more
     assert Path(f"/proc/{started[0].pid}").exists()
     assert pids("zombie") == []
+
+
+def test_a_process_whose_first_thread_alone_has_ended_lives_and_is_ended(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    headless = environment() | {tree.VARIABLE: "headless.1"}
+    started.append(subprocess.Popen([sys.executable, "-c", HEADLESS], env=headless, start_new_session=True))
+    pid = started[0].pid
+    assert wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z")
+    assert tree.is_alive(pid)
+    assert pids("headless") == pids("none", pid) == [pid]
+    [process] = tree.members("headless")
+    assert process.state == "S"
+    assert tree.end("headless") == []
+    assert started[0].wait(1.0) == -signal.SIGTERM
 
 
 def test_a_later_process_with_the_number_of_a_member_is_left_alone(
