@@ -142,7 +142,11 @@ def _profile(folder: Path) -> contextlib.AbstractContextManager[Callable[[], Non
 
 
 def _tell_hidden(events: Events, died: threading.ExceptHookArgs) -> None:
-    """An exception that ended a thread, which nobody else need ever hear of."""
+    """An exception that ended a thread, which nobody else need ever hear of. SystemExit is none: by
+    sys.exit() a thread ends in order, and Python's own hook is silent about it, too.
+    """
+    if died.exc_type is SystemExit:
+        return
     traceback.print_exception(died.exc_type, died.exc_value, died.exc_traceback)
     name = died.thread.name if died.thread else "?"
     events("hidden", thread=name, type=died.exc_type.__name__, message=str(died.exc_value or ""))

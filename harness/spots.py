@@ -40,6 +40,16 @@ class Place(NamedTuple):
 _NOWHERE = Place(0, -1, 0, -1)
 
 
+class Taken(NamedTuple):
+    """A lock, and whether its taker has it for sure: an `acquire` with a limit may have come back without."""
+
+    lock: ast.expr
+    is_sure: bool
+
+
+Spot = ast.With | ast.Call | ast.If | ast.While
+
+
 def at(frame: FrameType, *methods: str) -> list[ast.expr]:
     """What a frame is about to enter by a `with`, or has called one of these methods of."""
     found: list[ast.expr] = []
@@ -49,26 +59,49 @@ def at(frame: FrameType, *methods: str) -> list[ast.expr]:
         if isinstance(spot, ast.With):
             entering = _parts(frame, here, spot)[1]
             found += [entering] if entering else []
-        elif (called := _called(spot)).attr in methods and _ends_at(spot, here):
-            found.append(called.value)
+        elif isinstance(spot, ast.Call) and _called(spot).attr in methods and _ends_at(spot, here):
+            found.append(_called(spot).value)
     return found
 
 
-def above(frame: FrameType) -> list[ast.expr]:
+def above(frame: FrameType) -> list[Taken]:
     """What was taken above the place of a frame and is not released before it."""
-    found: list[ast.expr] = []
-    taken: dict[str, ast.expr] = {}
+    found: list[Taken] = []
+    taken: dict[str, Taken] = {}
+    tried: dict[ast.expr, bool | None] = {}
     spots = () if _is_part(frame.f_code) else _spots(frame.f_code)
     here = _place(frame) if spots else _NOWHERE
     for spot in spots:
         if isinstance(spot, ast.With):
-            found += _parts(frame, here, spot)[0]
+            found += [Taken(lock, True) for lock in _parts(frame, here, spot)[0]]
+        elif not isinstance(spot, ast.Call):
+            tried |= _tried(spot, here)
         elif _is_before(spot, here):
-            lock = ast.unparse(_called(spot).value)
-            taken.pop(lock, None)
-            if _called(spot).attr == "acquire":
-                taken[lock] = _called(spot).value
+            _count(spot, tried.get(spot, None if spot.args or spot.keywords else True), taken)
     return [*found, *taken.values()]
+
+
+def _tried(spot: ast.If | ast.While, here: Place) -> dict[ast.expr, bool | None]:
+    """What an `if` or a `while` asks, or asks for the opposite of, and how that came out by the branch that a
+    frame is in: None outside of both.
+    """
+    asked, is_not = spot.test, False
+    if isinstance(asked, ast.UnaryOp) and isinstance(asked.op, ast.Not):
+        asked, is_not = asked.operand, True
+    for branch, came_out in ((spot.body, not is_not), (spot.orelse, is_not)):
+        if branch and branch[0].lineno <= here.line <= (branch[-1].end_lineno or 0):
+            return {asked: came_out}
+    return {asked: None}
+
+
+def _count(call: ast.Call, was_had: bool | None, taken: dict[str, Taken]) -> None:
+    """Notes an `acquire` or a `release`. was_had: whether the lock was got, None where nothing tells."""
+    lock = ast.unparse(_called(call).value)
+    if _called(call).attr == "release":
+        taken.pop(lock, None)
+    # What was had before is still had, however another try came out.
+    elif _called(call).attr == "acquire" and (was_had or (was_had is None and lock not in taken)):
+        taken[lock] = Taken(_called(call).value, bool(was_had))
 
 
 def value(node: ast.expr, frame: FrameType) -> object:
@@ -160,18 +193,18 @@ def _places(code: CodeType) -> Iterator[Place]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _spots(code: CodeType) -> tuple[ast.With | ast.Call, ...]:
-    """The `with` statements and the calls of methods among a function's own lines, in their order; none where
-    there is no source.
+def _spots(code: CodeType) -> tuple[Spot, ...]:
+    """The `with` statements, the calls of methods and the conditions, which come before what they call, among
+    a function's own lines, in their order; none where there is no source.
     """
     if not (_METHODS & set(code.co_names) or _ENTERS & set(code.co_code[::2])):
         return ()  # most have none: parsing them all would take longer than anybody waits for an answer
-    found: list[ast.With | ast.Call] = []
+    found: list[Spot] = []
     todo: list[ast.AST] = list(_lines(code))
     others = () if _is_part(code) else (*_SCOPES, ast.Lambda)
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.With):
+        if isinstance(node, (ast.With, ast.If, ast.While)):
             found.append(node)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             found += [node] if node.func.attr in _METHODS else []
@@ -213,7 +246,8 @@ def _block(lines: list[str]) -> list[str]:
 
 
 def _parsed(lines: list[str], first: int) -> list[ast.stmt]:
-    is_nested = "".join(lines[:1])[:1].isspace()
+    # A whole file is never nested, whatever its first line is: empty, or a comment.
+    is_nested = first > 0 and "".join(lines[:1]).startswith((" ", "\t"))
     above = "\n" * (first - is_nested) + "if True:\n" * is_nested
     try:
         body = ast.parse(above + "".join(lines)).body

@@ -2,13 +2,15 @@
 
 Looked at by the witness once something is stuck; nothing is recorded while all is well. Python keeps no
 owner of a lock, so a thread holds what its own lines say (harness/spots.py): those of the `with` that it is
-inside, or of an `acquire` above with no `release`. Standard library only.
+inside, or of an `acquire` above with no `release`; while it waits for news of a condition, not that one's
+lock. Standard library only.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
+import os
 import queue
 import re
 import sys
@@ -16,12 +18,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import spots
 
+_WAITING_MODULES = (
+    "threading", "queue", "subprocess", "importlib._bootstrap", "concurrent.futures._base", "selectors",
+    "multiprocessing.connection", "multiprocessing.popen_fork", "multiprocessing.popen_forkserver",
+)  # fmt: skip
 _LOCKS = ("lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore")
 _OWNER = re.compile(r"owner=(\d+)")
+_LETS_GO = threading.Condition.wait.__code__
 _DEPTH = 12  # frames of the library's own between a wait and who asked for it: a handful
 
 
@@ -45,6 +52,14 @@ class Wait:
     child: int = 0
 
 
+class Claim(NamedTuple):
+    """A lock by its id, the number of a thread that has taken it by its lines, and whether that is sure."""
+
+    key: int
+    number: int
+    is_sure: bool
+
+
 def look() -> list[dict[str, Any]]:
     """All threads of this process but the calling one, as plain data. Raises nothing."""
     threads = {thread.ident: thread for thread in threading.enumerate()}
@@ -52,14 +67,26 @@ def look() -> list[dict[str, Any]]:
         ident: frame for ident, frame in sys._current_frames().items() if ident != threading.get_ident()
     }
     numbers = {ident: threads[ident].native_id or 0 for ident in frames if ident in threads}
-    holders = {key: numbers.get(ident, 0) for ident, frame in frames.items() for key in _held(frame)}
+    claims = [
+        Claim(key, numbers.get(ident, 0), is_sure)
+        for ident, frame in frames.items()
+        for key, is_sure in _held(frame)
+    ]
     found = []
     for ident, frame in frames.items():
         thread = threads.get(ident)
         number, name = numbers.get(ident, 0), thread.name if thread else f"thread {ident}"
-        told = _told(frame, holders, numbers)
+        told = _told(frame, _holders(claims, number), numbers)
         found.append(asdict(Wait(number, name, bool(thread and thread.daemon), **told)))
     return found
+
+
+def _holders(claims: list[Claim], waiter: int) -> dict[int, int]:
+    """Who has each lock that a thread may wait for: who surely has it before who only tried to get it. One
+    that tried and waits again did not get it.
+    """
+    found = {claim.key: claim.number for claim in claims if not claim.is_sure and claim.number != waiter}
+    return found | {claim.key: claim.number for claim in claims if claim.is_sure}
 
 
 def _told(frame: FrameType, holders: Mapping[int, int], numbers: Mapping[int, int]) -> dict[str, Any]:
@@ -92,10 +119,8 @@ def _wait(frame: FrameType, holders: Mapping[int, int], numbers: Mapping[int, in
 
 
 def _is_waiting_code(frame: FrameType) -> bool:
-    modules = ("threading", "queue", "subprocess", "importlib._bootstrap", "concurrent.futures._base")
-    return frame.f_globals.get("__name__") in modules or frame.f_code.co_filename.startswith(
-        "<frozen importlib"
-    )
+    is_frozen = frame.f_code.co_filename.startswith("<frozen importlib")
+    return frame.f_globals.get("__name__") in _WAITING_MODULES or is_frozen
 
 
 def _named(frame: FrameType, thing: str) -> str:
@@ -181,6 +206,15 @@ def _of_process(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any]:
     return {"kind": "child", "what": f"the end of process {pid}", "child": pid}
 
 
+def _of_output(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any] | None:
+    """Of a process that is there: one that has ended may have left its output to others."""
+    child = frame.f_locals["self"]
+    as_it_is = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    if child.returncode is not None or os.waitid(os.P_PID, child.pid, as_it_is):
+        return None
+    return _of_process(frame, numbers)
+
+
 _KNOWN = {
     ("queue", "put"): _of_queue,
     ("queue", "get"): _of_queue,
@@ -196,6 +230,8 @@ _KNOWN = {
     ("importlib._bootstrap", "acquire"): _of_module,
     ("subprocess", "wait"): _of_process,
     ("subprocess", "_wait"): _of_process,
+    ("subprocess", "communicate"): _of_output,
+    ("multiprocessing.popen_fork", "wait"): _of_process,
 }
 
 
@@ -234,10 +270,13 @@ def _is_taken(lock: Any) -> bool:
     return repr(lock).startswith("<locked") or getattr(lock, "_value", 1) == 0
 
 
-def _held(frame: FrameType) -> list[int]:
-    """The ids of the locks that a thread holds, by the lines that it is at."""
+def _held(frame: FrameType) -> list[tuple[int, bool]]:
+    """The ids of the locks that a thread holds, by the lines that it is at, and whether that is sure."""
     try:
-        locks = [_inner(spots.value(node, one)) for one in _stack(frame) for node in spots.above(one)]
+        stack = list(_stack(frame))
+        let_go = [id(_inner(one.f_locals["self"])) for one in stack if one.f_code is _LETS_GO]
+        taken = [(one, *taken) for one in stack for taken in spots.above(one)]
+        locks = [(_inner(spots.value(lock, one)), is_sure) for one, lock, is_sure in taken]
     except Exception:  # noqa: BLE001 - as in _told
         return []
-    return [id(lock) for lock in locks if _is_lock(lock)]
+    return [(id(lock), is_sure) for lock, is_sure in locks if _is_lock(lock) and id(lock) not in let_go]

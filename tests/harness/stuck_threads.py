@@ -65,6 +65,48 @@ def holds_by_acquire_with_a_limit(lock: Lock, taken: Event, end: Event) -> None:
     lock.release()
 
 
+def holds_in_a_branch_of_acquire(lock: Lock, taken: Event, end: Event) -> None:
+    if lock.acquire(timeout=5.0):
+        taken.set()
+        end.wait()
+        lock.release()
+
+
+def holds_behind_a_loop_of_acquire(lock: Lock, taken: Event, end: Event) -> None:
+    while not lock.acquire(timeout=5.0):
+        assert not end.is_set()
+    taken.set()
+    end.wait()
+    lock.release()
+
+
+def holds_what_it_then_could_not_have_twice(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    if not lock.acquire(blocking=False):
+        taken.set()
+        end.wait()
+    lock.release()
+
+
+def holds_behind_news(lock: Lock, taken: Event, end: Event) -> None:
+    changed = threading.Condition(lock)
+    changed.acquire()
+    changed.wait(timeout=0.01)
+    taken.set()
+    end.wait()
+    changed.release()
+
+
+def holds_while_it_looks_for_news(lock: Lock, taken: Event, end: Event) -> None:
+    def is_so() -> bool:
+        taken.set()
+        return end.wait()
+
+    changed = threading.Condition(lock)
+    with changed:
+        changed.wait_for(is_so)
+
+
 def holds_again(lock: Lock, taken: Event, end: Event) -> None:
     lock.acquire()
     lock.release()
@@ -191,7 +233,9 @@ def holds_behind_characters_of_more_bytes(lock: Lock, taken: Event, end: Event) 
 
 HOLDING = [
     holds_by_with, holds_in_one_line, holds_by_acquire, holds_by_acquire_in_the_same_line,
-    holds_by_acquire_with_a_limit, holds_again, holds_the_second_of_two, holds_the_first_of_two,
+    holds_by_acquire_with_a_limit, holds_in_a_branch_of_acquire, holds_behind_a_loop_of_acquire,
+    holds_what_it_then_could_not_have_twice, holds_behind_news, holds_while_it_looks_for_news,
+    holds_again, holds_the_second_of_two, holds_the_first_of_two,
     holds_in_brackets, holds_while_a_second_context_is_made, holds_while_a_second_context_is_left,
     holds_far_above, holds_in_a_branch, holds_in_a_generator_that_runs, holds_in_a_decorated_function,
     holds_beside_a_text_at_the_left_edge, holds_behind_characters_of_more_bytes,
@@ -222,6 +266,37 @@ def released_by_release(lock: Lock, taken: Event, end: Event) -> None:
     lock.release()
     taken.set()
     end.wait()
+
+
+def has_not_got_it_in_time(lock: Lock, taken: Event, end: Event) -> None:
+    if not lock.acquire(timeout=0.01):
+        taken.set()
+        end.wait()
+
+
+def has_not_got_it_and_is_in_the_other_branch(lock: Lock, taken: Event, end: Event) -> None:
+    if lock.acquire(blocking=False):
+        lock.release()
+    else:
+        taken.set()
+        end.wait()
+
+
+def has_not_got_it_yet_in_a_loop(lock: Lock, taken: Event, end: Event) -> None:
+    while not lock.acquire(timeout=0.01):
+        taken.set()
+        end.wait()
+    lock.release()
+
+
+TOO_LATE = [has_not_got_it_in_time, has_not_got_it_and_is_in_the_other_branch, has_not_got_it_yet_in_a_loop]
+
+
+def may_have_got_it(lock: Lock, taken: Event, end: Event) -> None:
+    had = lock.acquire(timeout=0.01)
+    taken.set()
+    end.wait()
+    assert not had
 
 
 def takes_it_later(lock: Lock, taken: Event, end: Event) -> None:
@@ -257,6 +332,43 @@ def defines_a_function_inside_of_with(lock: Lock, taken: Event, end: Event) -> N
 RELEASED = [
     released_by_the_end_of_with, released_by_release, takes_it_later,
     takes_it_in_a_function_that_it_only_defines, defines_a_function_inside_of_with,
+]  # fmt: skip
+
+
+def waits_longer_where_a_limit_had_passed(lock: Lock, tried: Event) -> None:
+    if not lock.acquire(timeout=0.01):
+        tried.set()
+        lock.acquire()
+    lock.release()
+
+
+def waits_longer_in_the_other_branch(lock: Lock, tried: Event) -> None:
+    if lock.acquire(False):
+        pass
+    else:
+        tried.set()
+        lock.acquire()
+    lock.release()
+
+
+def waits_longer_in_a_loop(lock: Lock, tried: Event) -> None:
+    while not lock.acquire(timeout=0.01):
+        tried.set()
+        with lock:
+            break
+
+
+def waits_longer_behind_it(lock: Lock, tried: Event) -> None:
+    had = lock.acquire(timeout=0.01)
+    tried.set()
+    lock.acquire()
+    lock.release()
+    assert not had
+
+
+WAITING_LONGER = [
+    waits_longer_where_a_limit_had_passed, waits_longer_in_the_other_branch, waits_longer_in_a_loop,
+    waits_longer_behind_it,
 ]  # fmt: skip
 
 
@@ -464,6 +576,14 @@ def waits_for_its_own(lock: Lock) -> None:
     with contextlib.suppress(RuntimeError):
         with lock:
             lock.acquire()
+            lock.release()
+
+
+def waits_for_its_own_in_a_branch(lock: Lock) -> None:
+    with contextlib.suppress(RuntimeError):
+        if lock.acquire(timeout=5.0):
+            lock.acquire()
+            lock.release()
             lock.release()
 
 

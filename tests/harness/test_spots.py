@@ -79,6 +79,23 @@ def function():
     finally:
         fourth.release()
     at_the_end
+    if not fifth.acquire(timeout=1):
+        too_late
+        fifth.acquire()
+        at_last
+    elif sixth.acquire():
+        with_sixth
+    else:
+        without_sixth
+    perhaps
+    while not seventh.acquire(timeout=1):
+        not_yet
+    had = eighth.acquire(False)
+    perhaps_both
+    eighth.acquire()
+    with_eighth
+    eighth.acquire(False)
+    again
 """
 HELD = {
     "before": [],
@@ -88,6 +105,15 @@ HELD = {
     "after": [],
     "with_fourth": ["fourth"],
     "at_the_end": [],
+    "too_late": [],
+    "at_last": ["fifth"],
+    "with_sixth": ["fifth", "sixth"],
+    "without_sixth": ["fifth"],
+    "perhaps": ["fifth", "sixth?"],
+    "not_yet": ["fifth", "sixth?"],
+    "perhaps_both": ["fifth", "sixth?", "seventh?", "eighth?"],
+    "with_eighth": ["fifth", "sixth?", "seventh?", "eighth"],
+    "again": ["fifth", "sixth?", "seventh?", "eighth"],
 }
 
 
@@ -96,7 +122,19 @@ def test_what_is_held_at_a_line_is_what_was_taken_above_it(tmp_path: Path, name:
     (tmp_path / "held.py").write_text(SOURCE)
     code = next(codes(compile(SOURCE, str(tmp_path / "held.py"), "exec").co_consts[0]))
     [at] = {one.offset for one in dis.get_instructions(code) if one.argval == name}
-    assert [ast.unparse(node) for node in spots.above(frame(code, at))] == HELD[name]
+    held = [ast.unparse(lock) + "?" * (not is_sure) for lock, is_sure in spots.above(frame(code, at))]
+    assert held == HELD[name]
+
+
+@pytest.mark.parametrize("first", ["", "\n", "  \n", "    # said\n", "\t# said\n", "\f\n"])
+def test_a_source_may_begin_with_any_empty_line(tmp_path: Path, first: str) -> None:
+    source = first + "with lock:\n    inside\ntake = lambda: lock.acquire()\n"
+    (tmp_path / "module.py").write_text(source)
+    module, later = codes(compile(source, str(tmp_path / "module.py"), "exec"))
+    [inside] = {one.offset for one in dis.get_instructions(module) if one.argval == "inside"}
+    *_, call = [one.offset for one in dis.get_instructions(later) if one.opname.startswith("CALL")]
+    assert [ast.unparse(lock) for lock, _ in spots.above(frame(module, inside))] == ["lock"]
+    assert [ast.unparse(lock) for lock in spots.at(frame(later, call), "acquire")] == ["lock"]
 
 
 def test_before_python_311_lines_have_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import gc
 import json
+import multiprocessing
+import os
 import queue
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -105,6 +109,43 @@ def test_who_has_released_a_lock_or_never_taken_it_is_not_its_holder(
     assert words(waiting) == ("lock", "lock lock", 0)
 
 
+@pytest.mark.parametrize("way", ways.WAITING_LONGER, ids=lambda way: way.__name__)
+def test_who_did_not_get_a_lock_in_time_does_not_wait_for_itself(
+    start: Start, holder: Start, way: Callable[..., object]
+) -> None:
+    lock, tried = threading.Lock(), threading.Event()
+    holder(lock, ways.holds_out_of_sight)
+    waiter = start(way, lock, tried)
+    assert tried.wait(5.0)
+    assert words(of(waiter)) == ("lock", "lock lock", 0)
+
+
+@pytest.mark.parametrize("way", ways.TOO_LATE, ids=lambda way: way.__name__)
+def test_who_did_not_get_a_lock_in_time_is_not_its_holder(
+    start: Start, holder: Start, way: Callable[..., object]
+) -> None:
+    lock = threading.Lock()
+    with lock:  # by this thread, of which nobody looks at the lines
+        holder(lock, way)
+        waiting = of(start(ways.waits_by_with, lock))
+    assert words(waiting) == ("lock", "lock lock", 0)
+
+
+@pytest.mark.parametrize("way", [ways.holds_by_with, ways.holds_by_acquire])
+@pytest.mark.parametrize("is_first", [True, False], ids=["tried first", "tried last"])
+def test_who_may_have_got_a_lock_in_time_comes_behind_who_has_it(
+    start: Start, holder: Start, end: threading.Event, way: Callable[..., object], is_first: bool
+) -> None:
+    lock = threading.Lock()
+    if is_first:
+        with lock:
+            holder(lock, ways.may_have_got_it)
+    has_it = holder(lock, way)
+    if not is_first:
+        holder(lock, ways.may_have_got_it)
+    assert of(start(ways.waits_by_with, lock))["owner"] == has_it.native_id
+
+
 @pytest.mark.parametrize(("way", "expression"), ways.WAITING, ids=lambda way: getattr(way, "__name__", ""))
 def test_the_lock_that_is_waited_for_is_named_as_in_the_line(
     start: Start, holder: Start, way: Callable[..., object], expression: str
@@ -132,6 +173,34 @@ def test_a_condition_is_held_by_who_took_the_lock_that_was_given_to_it(start: St
     has_it = holder(lock)
     waiting = of(start(ways.waits_by_with, threading.Condition(lock)))
     assert words(waiting) == ("lock", "lock lock", has_it.native_id)
+
+
+@pytest.mark.parametrize("way", [ways.waits_for_news, ways.waits_for_what_is_so])
+def test_who_waits_for_news_has_let_go_of_the_conditions_lock(
+    start: Start, holder: Start, end: threading.Event, way: Callable[..., object]
+) -> None:
+    changed, is_so = ways.condition_of_a_lock(), threading.Event()
+    of(start(way, changed, is_so))
+    has_it = holder(changed)
+    waiting = of(start(ways.waits_by_with, changed))
+    end.set()
+    is_so.set()
+    with changed:
+        changed.notify_all()
+    assert words(waiting) == ("lock", "lock lock", has_it.native_id)
+
+
+@pytest.mark.parametrize("is_in_sight", [True, False], ids=["held in sight", "held out of sight"])
+def test_who_waits_for_an_item_has_let_go_of_the_queues_lock(
+    start: Start, holder: Start, end: threading.Event, is_in_sight: bool
+) -> None:
+    answers: queue.Queue[int] = queue.Queue()
+    of(start(ways.gets, answers))
+    has_it = holder(answers.mutex, ways.holds_by_with if is_in_sight else ways.holds_out_of_sight)
+    waiting = of(start(ways.waits_by_with, answers.mutex))
+    end.set()
+    answers.put(1)
+    assert words(waiting) == ("lock", "lock lock", (has_it.native_id or 0) * is_in_sight)
 
 
 def test_a_semaphore_is_named_and_has_one_who_took_it(start: Start, holder: Start) -> None:
@@ -173,9 +242,10 @@ def test_two_threads_that_wait_for_each_other_own_what_the_other_waits_for(start
     first.release()
 
 
-def test_a_thread_that_waits_for_its_own_lock_owns_it(start: Start) -> None:
+@pytest.mark.parametrize("way", [ways.waits_for_its_own, ways.waits_for_its_own_in_a_branch])
+def test_a_thread_that_waits_for_its_own_lock_owns_it(start: Start, way: Callable[..., object]) -> None:
     lock = threading.Lock()
-    itself = start(ways.waits_for_its_own, lock)
+    itself = start(way, lock)
     assert words(of(itself)) == ("lock", "lock lock", itself.native_id)
     lock.release()
 
@@ -326,6 +396,43 @@ def test_a_child_is_told_by_its_number(start: Start) -> None:
     )
 
 
+SLEEP = ["/bin/sleep", "60"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"capture_output": True}, {"stdout": subprocess.PIPE}, {"capture_output": True, "timeout": 60}],
+    ids=lambda given: " ".join(given),
+)
+def test_a_command_whose_output_is_read_is_a_child(start: Start, given: dict[str, Any]) -> None:
+    told = of(start(functools.partial(subprocess.run, SLEEP, **given)), "child")
+    command = Path(f"/proc/{told['child']}/cmdline").read_bytes()
+    os.kill(told["child"], signal.SIGKILL)
+    assert (told["kind"], told["what"]) == ("child", f"the end of process {told['child']}")
+    assert command.split(b"\0")[:2] == [word.encode() for word in SLEEP]
+
+
+def test_a_command_that_has_ended_but_left_its_output_to_another_is_not_waited_for(start: Start) -> None:
+    command = subprocess.Popen("sleep 60 & echo $!", shell=True, stdout=subprocess.PIPE)
+    assert command.stdout is not None
+    left = int(command.stdout.readline())
+    reader = start(command.communicate)
+    assert wait_until(lambda: "\nState:\tZ" in Path(f"/proc/{command.pid}/status").read_text())
+    told = of(reader, seconds=0.3)
+    os.kill(left, signal.SIGKILL)
+    assert (told["kind"], told["child"]) == ("", 0)
+
+
+@pytest.mark.parametrize("limit_s", [None, 60.0])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_process_of_multiprocessing_is_a_child(start: Start, method: str, limit_s: float | None) -> None:
+    process = multiprocessing.get_context(method).Process(target=time.sleep, args=(60,))
+    process.start()
+    told = of(start(process.join, limit_s), "child")
+    process.kill()
+    assert (told["what"], told["child"]) == (f"the end of process {process.pid}", process.pid)
+
+
 # --- whole processes
 
 TELLS = """
@@ -451,8 +558,8 @@ def test_what_library_code_does_meanwhile_never_raises(
         for ident, frame in sys._current_frames().items():
             for one in waits._stack(frame if ident != threading.get_ident() else None):
                 waits._wait(one, {}, {})  # without what look() does where something raises
-                for node in spots.above(one):
-                    spots.value(node, one)
+                for taken in spots.above(one):
+                    spots.value(taken.lock, one)
                 seen.add(f"{one.f_code.co_filename}:{one.f_code.co_name}")
         time.sleep(0.001)
     assert len(seen) > 40
