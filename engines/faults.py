@@ -14,9 +14,8 @@ from engines.contract import Buildable, Closable, Component, Job, Piece, Stage
 def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any]) -> Component:
     """The component itself, or one that breaks where `fault` says.
 
-    fault  kind, component, phase (import, load, build, warm_up, attest, stage, shutdown), and stage, worker,
-    job,
-           where None means any
+    fault  kind, component, phase (import, load, build, warm_up, attest, stage, shutdown), and worker, job and
+           stage; None means any worker, any job, the first stage
     """
     return Faulty(component, fault) if _is_meant(name, worker, fault) else component
 
@@ -62,6 +61,10 @@ class Faulty:
         if self._fault["phase"] != "stage" or self._fault["job"] not in (None, job.index):
             return stages
         names = [stage.name for stage in stages]
+        if not names:
+            raise ValueError(
+                f"fault.component={self._fault['component']}: has no stages; use fault.phase=load"
+            )
         wanted = self._fault["stage"] or names[0]
         if wanted not in names:
             raise ValueError(f"fault.stage={wanted}: choose from {', '.join(names)}")

@@ -105,8 +105,10 @@ def _profile(planned: settings.Planned) -> None:
     """
     kind, point = planned.profile, planned.point
     folder = profiles.folder(planned.run, point.id, kind)
-    is_there = (folder / "profile.json").is_file() and not planned.force
-    if kind == "none" or planned.repeat or planned.not_applicable or is_there:
+    if kind == "none" or planned.repeat or planned.not_applicable:
+        return
+    if (folder / "profile.json").is_file() and not planned.force:
+        log.info("%s profile=%s stored before in %s; force=true makes it again", point.id, kind, folder)
         return
     if barred := _quarantined(planned):
         log.warning("%s profile=%s left out: %s", point.id, kind, barred)
@@ -114,7 +116,8 @@ def _profile(planned: settings.Planned) -> None:
     short = profiles.shortened(point, planned.profile_jobs)
     measured = supervisor.measure(short, folder, _guard(), profile=kind)
     found = profiles.keep(kind, measured.result, folder)
-    first = next(iter(found["problems"] + found["top"]), "")
+    ended = ", ".join(filter(None, (found["outcome"], rules.one_line(found["reason"]))))
+    first = next(iter(found["problems"] + found["top"]), ended)
     log.info("%s profile=%s in %s: %s", point.id, kind, folder, first)
 
 

@@ -19,6 +19,8 @@ def complaint(data: Mapping[str, Any]) -> str:
 def missing(data: Mapping[str, Any]) -> Iterator[str]:
     """Why the point cannot be measured on this machine, though another one could."""
     executor, count = data["executor"], len(gpu.handles())
+    if "cuda" in data["fault"]["kind"] and not count:
+        yield f"fault.kind={data['fault']['kind']}: no NVIDIA GPU and driver found here; use another"
     if executor["devices"] and not _on_gpu(data):
         yield f"executor.devices={_given(data)}: nothing is on a GPU; leave it out, or use device=cuda"
     if any(number >= count for number in executor["devices"] or ()):

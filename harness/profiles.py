@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import kernels, stacks
 from harness.point import Point
-from harness.result import PointResult
+from harness.result import Outcome, PointResult
 
 KINDS = ("none", "py_spy", "torch", "memory")
 VARIABLE = "HARNESS_PROFILE"  # tells a measured process what to ask engines.profiling for
@@ -132,13 +132,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def finish(kind: str, folder: Path) -> dict[str, Any]:
+def finish(kind: str, folder: Path, outcome: Outcome = Outcome.OK) -> dict[str, Any]:
     """Make of what a profiled point has left what a person opens; within ten minutes a process.
 
-    Returns plain JSON data. kind; files: names in the folder; top: lines of text, what takes most first;
-    problems: sentences on what is missing.
+    Returns plain JSON data. outcome: how the pass ended; kind; files: names in the folder; top: lines of
+    text, what takes most first; problems: sentences on what is missing.
     """
-    found: dict[str, Any] = {"kind": kind, "files": [], "top": [], "problems": []}
+    found: dict[str, Any] = {"outcome": str(outcome), "kind": kind, "files": [], "top": [], "problems": []}
     {"py_spy": _finish_samples, "torch": _finish_torch, "memory": _finish_memory}[kind](folder, found)
     found["files"].sort()
     if not found["files"] and not found["problems"]:
@@ -147,8 +147,8 @@ def finish(kind: str, folder: Path) -> dict[str, Any]:
 
 
 def keep(kind: str, result: PointResult, folder: Path) -> dict[str, Any]:
-    """What finish gives, with how the pass ended, stored as profile.json in its folder."""
-    found = {"outcome": str(result.outcome), "reason": result.reason, **finish(kind, folder)}
+    """What finish gives, with the reason of its outcome, stored as profile.json in its folder."""
+    found = {"reason": result.reason, **finish(kind, folder, result.outcome)}
     (folder / "profile.json").write_text(json.dumps(found, indent=1) + "\n")
     return found
 
@@ -185,7 +185,7 @@ def _largest(weights: Mapping[Any, float]) -> list[tuple[Any, float]]:
 def _finish_torch(folder: Path, found: dict[str, Any]) -> None:
     traces = sorted(folder.glob("torch-*.json.gz"))
     if not traces:
-        found["problems"].append("no process had torch loaded when its first job began")
+        found["problems"].append(_why_no_trace(found["outcome"]))
         return
     found["files"] += [path.name for path in traces]
     try:
@@ -196,6 +196,15 @@ def _finish_torch(folder: Path, found: dict[str, Any]) -> None:
     kernels.write(rows, folder / "kernels.csv")
     found["files"].append("kernels.csv")
     found["top"] = kernels.top(rows, _TOP)
+
+
+def _why_no_trace(outcome: str) -> str:
+    if outcome in (Outcome.OK, Outcome.INVALID):  # to the end of its jobs
+        return "no process had torch loaded when its first job began"
+    return (
+        f"the pass ended {outcome} before a trace could be written; "
+        "py_spy and memory keep what they have seen until then"
+    )
 
 
 def _finish_memory(folder: Path, found: dict[str, Any]) -> None:

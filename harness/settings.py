@@ -113,8 +113,9 @@ def check_sweep(points: Sequence[Planned]) -> None:
     """Raises SettingError if no point can run here, or if the fault can strike at none of them."""
     if all(planned.not_applicable for planned in points):
         raise SettingError(points[0].not_applicable)
-    fault = points[0].point.fault
-    if fault["kind"] != "none" and not any(planned.can_strike() for planned in points):
+    broken = [planned for planned in points if planned.point.fault["kind"] != "none"]
+    if broken and not any(planned.can_strike() for planned in broken):
+        fault = broken[0].point.fault
         named = ", ".join(f"fault.{key}={rules.word(fault[key])}" for key in ("component", "worker", "job"))
         raise SettingError(
             f"{named}: strikes nowhere; workers and jobs count from 0, a shared component is -1"
@@ -251,12 +252,20 @@ def _check_fault(point: Point, strikes: Mapping[str, Sequence[str]]) -> None:
     fault = point.fault
     if fault["kind"] == "none":
         return
-    if fault["component"] not in point.components():
-        chosen = ", ".join(point.components())
-        raise SettingError(
-            f"fault.component={rules.word(fault['component'])}: choose one that is loaded: {chosen}"
-        )
-    names = strikes[fault["component"]]
+    component, phase = fault["component"], fault["phase"]
+    needed: dict[str, str | None] = {} if phase == "stage" else {"stage": None, "job": None}
+    why = f"fault.phase={phase} has neither stages nor jobs; leave it out or use fault.phase=stage"
+    if fault["kind"] == "wrong":
+        needed = {"component": "avatar", "phase": "stage", "stage": None}
+        why = "fault.kind=wrong spoils a video; use fault.component=avatar fault.phase=stage fault.stage=null"
+    if unmet := [f"fault.{key}={_short(fault[key])}" for key in needed if fault[key] != needed[key]]:
+        raise SettingError(f"{', '.join(unmet)}: {why}")
+    if component not in point.components():
+        loaded = ", ".join(point.components())
+        raise SettingError(f"fault.component={rules.word(component)}: choose one that is loaded: {loaded}")
+    names = strikes[component]
+    if phase == "stage" and not names:
+        raise SettingError(f"fault.component={component}: has no stages; use fault.phase=load")
     if fault["stage"] and fault["stage"] not in names:
         raise SettingError(f"fault.stage={fault['stage']}: choose from {', '.join(names)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import shlex
@@ -27,11 +28,12 @@ def runs() -> list[Line]:
     """Where results go, in the current folder."""
     folder = Path("runs").absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
-    if wrong := _written(there):
-        return [Line("runs/", MISSING, wrong, _open_up(there))]
+    clean_up = f"remove what is not needed: du -sh {shlex.quote(str(there))}/*"
+    if error := _refused(there):
+        mend = clean_up if error.errno in (errno.ENOSPC, errno.EDQUOT) else _open_up(folder, error)
+        return [Line("runs/", MISSING, _words(error, there), mend)]
     free = shutil.disk_usage(there).free
     found = f"{_told(free)} free in {folder}"
-    clean_up = f"remove what is not needed: du -sh {shlex.quote(str(folder))}/*"
     if free < _FOR_RESULTS:
         return [Line("runs/", MISSING, f"{found}, a sweep needs {_told(_FOR_RESULTS)}", clean_up)]
     if free < _FOR_ENGINES:
@@ -55,8 +57,8 @@ def temporary() -> list[Line]:
 def shared_memory() -> list[Line]:
     folder = Path("/dev/shm")
     more = "docker run --ipc=host" if is_container() else "sudo mount -o remount,rw,size=1G /dev/shm"
-    if wrong := _written(folder):
-        return [Line("/dev/shm", MISSING, wrong, more)]
+    if error := _refused(folder):
+        return [Line("/dev/shm", MISSING, _words(error, folder), more)]
     free = shutil.disk_usage(folder).free
     if free < _FOR_SEMAPHORES:
         text = f"{_told(free)} free; semaphores may want {_told(_FOR_SEMAPHORES)}"
@@ -64,21 +66,33 @@ def shared_memory() -> list[Line]:
     return [Line("/dev/shm", OK, f"{_told(free)} free")]
 
 
-def _written(folder: Path) -> str:
-    """What went wrong when a file was written there, which has no name and is gone at once; "" if nothing."""
+def _refused(folder: Path) -> OSError | None:
+    """What went wrong when a file was written there, which has no name and is gone at once."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
             file.flush()
     except OSError as error:
-        return f"{folder} cannot be written to ({error.strerror})"
-    return ""
+        return error
+    return None
 
 
-def _open_up(folder: Path) -> str:
+def _words(error: OSError, folder: Path) -> str:
+    return f"{folder} cannot be written to ({error.strerror})"
+
+
+def _open_up(folder: Path, error: OSError) -> str:
+    """How a folder becomes one to write to; it need not be there. Nothing is done to the folder above it:
+    that may be the project.
+    """
     if is_container():
         return f'docker run -v "$PWD/runs:{folder}", with a folder that user {os.getuid()} may write to'
-    return f"sudo chown -R {shlex.quote(getpass.getuser())} {shlex.quote(str(folder))}"
+    if error.errno == errno.EROFS:
+        real = folder.resolve()
+        mounted = next(path for path in (real, *real.parents) if path.is_mount())
+        return f"sudo mount -o remount,rw {shlex.quote(str(mounted))}"
+    name = shlex.quote(str(folder))
+    return f"sudo mkdir -p {name} && sudo chown -R {shlex.quote(getpass.getuser())} {name}"
 
 
 def _told(num_bytes: int) -> str:

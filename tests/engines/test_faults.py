@@ -70,5 +70,12 @@ def test_a_stage_that_the_component_does_not_have_is_told_and_not_passed_over() 
         wrapped(stage="warp").stages(job())
 
 
+def test_a_component_without_stages_is_told_and_no_crash_of_what_breaks_it() -> None:
+    idle = Simulated("asr", load_s=0, warm_up_s=0, stages={})
+    broken = faults.wrap(idle, "asr", 0, NONE | {"kind": "raise", "component": "asr"})
+    with pytest.raises(ValueError, match=r"^fault\.component=asr: has no stages; use fault\.phase=load$"):
+        broken.stages(job())
+
+
 def test_a_broken_component_says_so_itself() -> None:
     assert wrapped().attest()["fault"] == "raise"

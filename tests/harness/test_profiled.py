@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,8 +108,25 @@ def test_a_command_that_asks_for_a_profile_measures_first_and_then_looks(here: P
     assert json.loads(kept.read_bytes())["files"] == ["flamegraph.svg", "profile.speedscope.json"]
     assert len(list((here / "runs/points").glob("*/*/result.json"))) == 1
     assert f"profile=py_spy in {kept.parent.relative_to(here)}: " in said
-    again, said = harness(here, "profile=py_spy", "avatar.stages.motion.sleep_s=0.2")
-    assert (again, "profile=" in said) == (0, False)  # it is there
+    again, said = harness(here, "profile=py_spy", "avatar.stages.motion.sleep_s=0.2", "profile_jobs=2")
+    where = kept.parent.relative_to(here)
+    assert again == 0
+    assert f"profile=py_spy stored before in {where}; force=true makes it again" in said
+
+
+def test_a_pass_of_which_no_line_was_seen_tells_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = {"outcome": "crashed", "reason": "worker 0 was killed by SIGKILL", "problems": [], "top": []}
+    monkeypatch.setattr(supervisor, "measure", lambda *given, **options: SimpleNamespace(result=None))
+    monkeypatch.setattr(profiles, "keep", lambda *given: seen)
+    caplog.set_level("INFO", "harness")
+    main._profile(replace(planned("profile=py_spy"), run=tmp_path))
+    assert caplog.messages[0].endswith("/profile-py_spy: crashed, worker 0 was killed by SIGKILL")
+    caplog.clear()
+    seen |= {"outcome": "ok", "reason": ""}
+    main._profile(replace(planned("profile=py_spy"), run=tmp_path))
+    assert caplog.messages[0].endswith("/profile-py_spy: ok")
 
 
 def test_no_profile_is_taken_on_a_gpu_in_quarantine(

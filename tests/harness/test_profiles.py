@@ -226,8 +226,24 @@ def test_a_damaged_torch_trace_is_a_problem_and_no_exception(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (Outcome.OK, "no process had torch loaded when its first job began"),
+        (Outcome.INVALID, "no process had torch loaded when its first job began"),  # to its end, too
+        (
+            Outcome.HUNG,
+            "the pass ended hung before a trace could be written; "
+            "py_spy and memory keep what they have seen until then",
+        ),
+    ],
+)
+def test_a_pass_without_a_trace_says_why(tmp_path: Path, outcome: Outcome, said: str) -> None:
+    assert profiles.keep("torch", result(outcome), tmp_path)["problems"] == [said]
+
+
+@pytest.mark.parametrize(
     ("kind", "said"),
-    [("torch", "no process had torch loaded"), ("memory", "nothing was recorded"), ("py_spy", "py-spy left")],
+    [("torch", "the pass ended hung"), ("memory", "nothing was recorded"), ("py_spy", "py-spy left")],
 )
 def test_a_pass_that_left_nothing_says_so(tmp_path: Path, kind: str, said: str) -> None:
     kept = profiles.keep(kind, result(Outcome.HUNG, "stuck"), tmp_path)

@@ -99,11 +99,52 @@ def test_a_wrong_value_is_told_in_one_line(override: str, words: str) -> None:
             "fault.stage=warp: choose from motion, render, write",
         ),
         (["fault.component=avatar", "fault.job=4"], "fault.job=4: strikes nowhere"),
+        (
+            ["fault.component=asr", "asr=simulated"],
+            "^fault.component=asr: has no stages; use fault.phase=load$",
+        ),
     ],
 )
 def test_a_fault_that_could_strike_nowhere_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         settings.check_sweep([planned("fault.kind=hang", *overrides)])
+
+
+@pytest.mark.parametrize("override", ["fault.stage=motion", "fault.job=1"])
+def test_a_fault_before_the_jobs_has_no_stage_and_no_job(override: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        planned("fault.kind=raise", "fault.component=avatar", "fault.phase=load", override)
+    assert str(caught.value) == (
+        f"{override}: fault.phase=load has neither stages nor jobs; leave it out or use fault.phase=stage"
+    )
+
+
+@pytest.mark.parametrize(
+    "override", ["fault.component=null", "fault.component=tts", "fault.phase=load", "fault.stage=motion"]
+)
+def test_only_what_an_avatar_gives_can_be_wrong(override: str) -> None:
+    planned("fault=wrong", "fault.component=avatar", "fault.job=1")
+    with pytest.raises(SettingError) as caught:
+        planned("fault=wrong", "fault.component=avatar", override)
+    assert str(caught.value) == (
+        f"{override}: fault.kind=wrong spoils a video; "
+        "use fault.component=avatar fault.phase=stage fault.stage=null"
+    )
+
+
+def test_a_fault_that_strikes_nowhere_is_refused_beside_a_point_without_one() -> None:
+    nowhere = planned("fault.kind=hang", "fault.component=avatar", "fault.worker=9")
+    with pytest.raises(SettingError, match="strikes nowhere"):
+        settings.check_sweep([planned(), nowhere])
+    settings.check_sweep([planned(), planned("fault.kind=hang", "fault.component=avatar"), nowhere])
+
+
+def test_a_fault_of_cuda_cannot_strike_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "handles", lambda: [])
+    without = planned("fault.kind=cuda_oom", "fault.component=avatar")
+    assert without.not_applicable == "fault.kind=cuda_oom: no NVIDIA GPU and driver found here; use another"
+    with pytest.raises(SettingError, match="no NVIDIA GPU"):
+        settings.check_sweep([without])
 
 
 def test_a_video_larger_than_the_avatar_allows_is_a_wrong_setting() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import getpass
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +15,7 @@ import psutil
 import pytest
 
 from harness.doctor import cgroups, machine, space
-from harness.doctor.line import MISSING, NOTE, OK
+from harness.doctor.line import MISSING, NOTE, OK, Line
 from tests.harness.doctor.machines import looked_at
 from tests.harness.points import ROOT
 
@@ -73,6 +76,64 @@ def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_would_be(
     assert line.status in (OK, NOTE)  # by what is free
     assert f"free in {tmp_path}/runs" in line.found
     assert list(tmp_path.iterdir()) == []
+
+
+def refused(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch, *, in_container: bool) -> Line:
+    """What is told of runs/ in a folder where every write is refused with this error."""
+
+    def refuse(dir: Path) -> None:
+        raise OSError(number, os.strerror(number), str(dir))
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(space, "is_container", lambda: in_container)
+    [line] = space.runs()
+    assert line.status == MISSING
+    return line
+
+
+@pytest.mark.parametrize("in_container", [True, False])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_cleaned_up_and_not_mounted_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, in_container: bool
+) -> None:
+    (tmp_path / "runs").mkdir()
+    line = refused(number, tmp_path, monkeypatch, in_container=in_container)
+    assert line.found == f"{tmp_path}/runs cannot be written to ({os.strerror(number)})"
+    assert line.mend == f"remove what is not needed: du -sh {tmp_path}/runs/*"
+
+
+def test_what_fills_the_disk_is_looked_for_where_runs_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = refused(errno.ENOSPC, tmp_path, monkeypatch, in_container=False)
+    assert line.mend == f"remove what is not needed: du -sh {tmp_path}/*"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_container_gets_runs_itself_mounted_and_never_the_folder_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    line = refused(number, tmp_path, monkeypatch, in_container=True)
+    assert line.found.startswith(f"{tmp_path} cannot be written to")
+    assert f'docker run -v "$PWD/runs:{tmp_path}/runs", ' in line.mend
+
+
+def test_a_disk_that_is_read_only_is_mounted_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    (tmp_path / "project").mkdir()
+    line = refused(errno.EROFS, tmp_path / "project", monkeypatch, in_container=False)
+    assert line.mend == f"sudo mount -o remount,rw {tmp_path}"
+
+
+def test_whoever_may_not_write_gets_runs_and_not_the_folder_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = refused(errno.EACCES, tmp_path, monkeypatch, in_container=False)
+    user = getpass.getuser()
+    assert line.mend == f"sudo mkdir -p {tmp_path}/runs && sudo chown -R {user} {tmp_path}/runs"
 
 
 @pytest.mark.parametrize(("free_mib", "status"), [(500, MISSING), (4000, NOTE), (20_000, OK)])
