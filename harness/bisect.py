@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from harness.point import Point
@@ -15,6 +16,7 @@ Words = Callable[[Point], str]
 Apply = Callable[[Point], Point]
 
 ITSELF = "the point itself"
+_CHANCE = 0.05  # of a needless feature in the answer, where the failure does not come every time
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Answer:
     gone        what was taken away, in words of the original, in this order
     neighbours  one for each reduction that is left
     trials      all variants in the order in which they were first measured
+    enough      tries by which what is around the smallest point passes; of a failure that does not come every
+                time more than were asked for
     """
 
     failed: PointResult
@@ -93,6 +97,7 @@ class Answer:
     gone: tuple[str, ...]
     neighbours: tuple[Neighbour, ...]
     trials: tuple[Trial, ...]
+    enough: int
 
     def with_verdict(self, verdict: Verdict) -> list[Neighbour]:
         return [each for each in self.neighbours if each.trial and each.trial.verdict is verdict]
@@ -109,44 +114,99 @@ def search(
     """Keep each reduction with which the point fails the same way, over and over until none is left to keep.
 
     So the smallest point is 1-minimal: no single reduction of it fails the same way. A variant is measured
-    `tries` times at most, whatever the way to it. measure raises OutOfTime to end the search where it is.
+    `tries` times at most, whatever the way to it; those around the smallest point more often, where the
+    failure does not come every time. measure raises OutOfTime to end the search where it is.
     """
-    trials: dict[str, Trial] = {}
-
-    def fails_alike(variant: Point, change: str) -> bool:
-        if variant.id not in trials:
-            trials[variant.id] = _tried(variant, change, failed, measure, tries)
-            told(trials[variant.id])
-        return trials[variant.id].verdict is Verdict.SAME
-
-    smallest, ending = point, Ending.NOT_AGAIN
+    trials = _Trials(failed, measure, tries, told)
+    smallest, ending, enough = point, Ending.NOT_AGAIN, tries
     gone: dict[str, None] = {}
     try:
-        changed = fails_alike(point, ITSELF)
-        while changed:
-            ending, changed = Ending.FOUND, False
+        going_on = trials.fails_alike(point, ITSELF, tries)
+        while going_on:
+            ending, going_on, passes_by = Ending.FOUND, False, enough
             for reduction in reductions:
                 simpler = reduction.apply(smallest)
-                if simpler.id != smallest.id and fails_alike(simpler, reduction.name):
+                if simpler.id != smallest.id and trials.fails_alike(simpler, reduction.name, passes_by):
                     gone[reduction.feature(point)] = None
-                    smallest, changed = simpler, True
+                    smallest, going_on, passes_by, enough = simpler, True, tries, tries
+            if not going_on:
+                enough = trials.enough(smallest, _neighbours(smallest, reductions, trials.by_id))
+                going_on = enough > passes_by
     except OutOfTime:
-        ending = Ending.OUT_OF_TIME
-    around = _neighbours(smallest, reductions, trials)
-    return Answer(failed, ending, smallest, tuple(gone), around, tuple(trials.values()))
+        untried = any(each.trial is None for each in _neighbours(smallest, reductions, trials.by_id))
+        ending = Ending.OUT_OF_TIME if untried or ending is Ending.NOT_AGAIN else ending
+    around = _neighbours(smallest, reductions, trials.by_id)
+    return Answer(failed, ending, smallest, tuple(gone), around, tuple(trials.by_id.values()), enough)
 
 
-def _tried(variant: Point, change: str, failed: PointResult, measure: Measure, tries: int) -> Trial:
-    """Measured until it fails the same way or cannot be told, `tries` times at most."""
-    results: list[PointResult] = []
-    verdicts: list[Verdict] = []
-    while len(results) < tries:
-        results.append(measure(variant))
-        verdicts.append(verdict(results[-1], failed))
-        if verdicts[-1] in (Verdict.SAME, Verdict.UNKNOWN):
-            break
+class _Trials:
+    """All variants of a search, each with what was measured of it so far."""
+
+    def __init__(
+        self, failed: PointResult, measure: Measure, tries: int, told: Callable[[Trial], None]
+    ) -> None:
+        self._failed, self._measure, self._tries, self._told = failed, measure, tries, told
+        self.by_id: dict[str, Trial] = {}
+
+    def fails_alike(self, variant: Point, change: str, passes_by: int) -> bool:
+        """passes_by: after how many tries one that has not failed passes."""
+        trial = self.by_id.get(variant.id) or Trial(change, variant, Verdict.PASSES, ())
+        if trial.verdict is Verdict.PASSES and len(trial.results) < passes_by:
+            trial = self.by_id[variant.id] = self._tried(trial, passes_by)
+            self._told(trial)
+        return trial.verdict is Verdict.SAME
+
+    def _tried(self, trial: Trial, tries: int) -> Trial:
+        """Measured until it fails the same way or cannot be told, `tries` times at most in all."""
+        while len(trial.results) < tries:
+            trial = _and(trial, self._measure(trial.point), self._failed)
+            if trial.verdict in (Verdict.SAME, Verdict.UNKNOWN):
+                break
+        return trial
+
+    def enough(self, smallest: Point, around: Sequence[Neighbour]) -> int:
+        """How many tries what passes around the smallest point must have passed, so that a failure as rare as
+        this one would hardly stay unseen in any of them; `tries` where it comes every time.
+        """
+        measured = [each.trial for each in around if each.trial]
+        passing = {trial.point.id for trial in measured if trial.verdict is Verdict.PASSES}
+        if passing and not self._is_flaky():
+            self._repeat(smallest)
+        if not passing or not self._is_flaky():
+            return self._tries
+        again, looks = failures(self.by_id.values(), self._failed)
+        # Failing points that passed by chance are not among those; so all that passed counts as one of them.
+        passed = [each for each in self.by_id.values() if each.verdict is Verdict.PASSES]
+        rate = again / (looks + sum(min(len(each.results), self._tries) for each in passed))
+        return max(self._tries, math.ceil(math.log(_CHANCE / len(passing)) / math.log(1 - rate)))
+
+    def _is_flaky(self) -> bool:
+        again, looks = failures(self.by_id.values(), self._failed)
+        return again < looks
+
+    def _repeat(self, variant: Point) -> None:
+        """Measured `tries` times in all, though it has failed already: it may not do so every time."""
+        while len(self.by_id[variant.id].results) < self._tries and not self._is_flaky():
+            trial = self.by_id[variant.id]
+            self.by_id[variant.id] = _and(trial, self._measure(variant), self._failed)
+
+
+def _and(trial: Trial, result: PointResult, failed: PointResult) -> Trial:
+    """The trial with one measurement more; its verdict is the one that tells most against it."""
     order = (Verdict.SAME, Verdict.UNKNOWN, Verdict.OTHERWISE, Verdict.PASSES)
-    return Trial(change, variant, min(verdicts, key=order.index), tuple(results))
+    worst = min(trial.verdict, verdict(result, failed), key=order.index)
+    return replace(trial, verdict=worst, results=(*trial.results, result))
+
+
+def failures(trials: Iterable[Trial], failed: PointResult) -> tuple[int, int]:
+    """Of the measurements of all points that fail the same way: how many did, and how many there are."""
+    results = [one for trial in trials if trial.verdict is Verdict.SAME for one in trial.results]
+    return sum(verdict(one, failed) is Verdict.SAME for one in results), len(results)
+
+
+def deciding(trial: Trial, failed: PointResult) -> PointResult:
+    """The first of a trial's results that has its verdict."""
+    return next(one for one in trial.results if verdict(one, failed) is trial.verdict)
 
 
 def _neighbours(

@@ -32,15 +32,18 @@ KEY = "of"  # a configuration that has it asks for a bisect
 _MAY_BE_GIVEN = (
     KEY, "bisect.tries", "bisect.budget_min", "sweep", "name", "report", "force", "price_usd_per_h"
 )  # fmt: skip
+# Of a stored workload and its limits: what has a default where it is read, and what is no setting.
+_MAY_LACK = {"name", "seconds", "moving", "stages", "rules", "check"}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A stored failure, and how much may be spent on it. budget_s is inf for no limit."""
+    """A stored failure, what is simpler, and how much may be spent on it. budget_s is inf for no limit."""
 
     run: Path
     failed: PointResult
     point: Point
+    simple: Simple
     tries: int
     budget_s: float
 
@@ -63,8 +66,8 @@ def check_single(keys: Iterable[str]) -> None:
 
 
 def asked(config: DictConfig, of: str | None) -> Asked:
-    """What the command asks for. Writes nothing. Raises SettingError, and store.UnreadableResult for a
-    damaged result of that point.
+    """What the command asks for. Writes nothing. Raises SettingError, and store.UnreadableResult where any
+    result of the run is damaged: variants may be stored there, and which ones nobody knows before.
 
     of  as it was typed: 123e45 is an id and no number
     """
@@ -79,7 +82,10 @@ def asked(config: DictConfig, of: str | None) -> Asked:
     failed = _failed(run, _id(run, of))
     budget_min = config.bisect.budget_min
     budget_s = math.inf if budget_min is None else 60.0 * budget_min
-    return Asked(run, failed, _point(failed), config.bisect.tries, budget_s)
+    point = _point(failed, config)
+    for path in () if config.force else _stored(run):
+        store.load_result(path)
+    return Asked(run, failed, point, _simple(point), config.bisect.tries, budget_s)
 
 
 def _run(name: Any) -> Path:
@@ -91,8 +97,7 @@ def _run(name: Any) -> Path:
 
 
 def _id(run: Path, of: str | None) -> str:
-    found = {path.parent.parent.name for path in run.glob("*/*/result.json")}
-    ids = sorted(each for each in found if re.fullmatch("[0-9a-f]{12}", each))
+    ids = sorted({path.parent.name for path in _stored(run)})
     if of is None:
         raise SettingError(f"of=null: which point of {run}? give its id, or its first digits, as of=6243bd")
     matching = [each for each in ids if each.startswith(of)]
@@ -103,16 +108,20 @@ def _id(run: Path, of: str | None) -> str:
     return matching[0]
 
 
+def _stored(run: Path) -> list[Path]:
+    """The folders of a run's results: of each point by repeat."""
+    found = [path.parent for path in run.glob("*/*/result.json") if path.parent.name.isdigit()]
+    ours = [path for path in found if re.fullmatch("[0-9a-f]{12}", path.parent.name)]
+    return sorted(ours, key=lambda path: (path.parent.name, int(path.name)))
+
+
 def _some(ids: list[str], most: int = 6) -> str:
     return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
 
 
 def _failed(run: Path, point_id: str) -> PointResult:
     """The first repeat of a point that did not end ok."""
-    numbers = sorted(
-        int(path.parent.name) for path in (run / point_id).glob("*/result.json") if path.parent.name.isdigit()
-    )
-    results = [store.load_result(store.folder(run, point_id, number)) for number in numbers]
+    results = [store.load_result(path) for path in _stored(run) if path.parent.name == point_id]
     good = (Outcome.OK, Outcome.SKIPPED)
     failed = next((result for result in results if result.outcome not in good), None)
     if failed is None:
@@ -121,16 +130,16 @@ def _failed(run: Path, point_id: str) -> PointResult:
     return failed
 
 
-def _point(failed: PointResult) -> Point:
+def _point(failed: PointResult, config: DictConfig) -> Point:
     """The stored configuration. Raises SettingError where it cannot be measured again as it was."""
     try:
         point = Point(**failed.point)
-        same = point.id == failed.id
+        same = point.id == failed.id and not any(_lacking(point, config))
     except (TypeError, ValueError, KeyError, AttributeError):  # keys or values of another version
         same = False
     if not same:
         raise SettingError(
-            f"of={failed.id}: stored by another version; measure it again, then give its new id"
+            f"of={failed.id}: stored by another version of the harness; measure it again, give its new id"
         )
     data = asdict(point)
     data["executor"].setdefault("devices", None)
@@ -138,6 +147,12 @@ def _point(failed: PointResult) -> Point:
     if missing:
         raise SettingError(f"of={failed.id}: {missing}")
     return point
+
+
+def _lacking(point: Point, config: DictConfig) -> Iterator[str]:
+    """Keys of this version without which nothing can be measured."""
+    for part, given in (("workload", point.workload), ("limits", point.limits)):
+        yield from (f"{part}.{key}" for key in config[part] if key not in {*given, *_MAY_LACK})
 
 
 def run(config: DictConfig, measure: MeasureStored) -> Outcome:
@@ -148,9 +163,8 @@ def run(config: DictConfig, measure: MeasureStored) -> Outcome:
     measure  raises nothing for what is measured, and leaves a stored result
     """
     known = asked(config, str(config[KEY]))
-    simple = _simple(known.point)
-    steps = reductions(known.point, known.failed.job, simple)
-    measuring = _Measuring(known, simple, config, measure)
+    steps = reductions(known.point, known.failed.job, known.simple)
+    measuring = _Measuring(known, config, measure)
     answer = bisect.search(known.point, known.failed, steps, measuring, known.tries, _tell)
     _write(answer, known.run)
     log.info("%s", bisect_words.text(answer))
@@ -184,15 +198,15 @@ def _simple(point: Point) -> Simple:
 class _Measuring:
     """One more try of a point: its next repeat, which may be stored already. Raises bisect.OutOfTime."""
 
-    def __init__(self, known: Asked, simple: Simple, config: DictConfig, measure: MeasureStored) -> None:
-        self._known, self._simple, self._config, self._measure = known, simple, config, measure
+    def __init__(self, known: Asked, config: DictConfig, measure: MeasureStored) -> None:
+        self._known, self._config, self._measure = known, config, measure
         self._until = time.monotonic() + known.budget_s
         # The failure itself is no try: what comes behind it shows whether it fails again.
         self._next = {known.point.id: known.failed.repeat + 1}
         self._done: set[tuple[str, int]] = set()
 
     def __call__(self, point: Point) -> PointResult:
-        for other in _references(point, self._known.failed, self._simple):
+        for other in _references(point, self._known.failed, self._known.simple):
             if other.id != point.id and (other.id, 0) not in self._done:
                 self._one(other, 0)
         repeat = self._next.get(point.id, 0)
@@ -201,9 +215,9 @@ class _Measuring:
 
     def _one(self, point: Point, repeat: int) -> PointResult:
         run = self._known.run
-        if time.monotonic() > self._until and not store.is_stored(run, point.id, repeat):
-            raise bisect.OutOfTime
         force = bool(self._config.force) and (point.id, repeat) not in self._done  # once in a search
+        if time.monotonic() > self._until:
+            return self._known_already(point, repeat, force)
         self._done.add((point.id, repeat))
         planned = Planned(
             point,
@@ -217,6 +231,18 @@ class _Measuring:
         self._measure(planned, bisect_words.described(point), len(self._done) - 1)
         return store.load_result(store.folder(run, point.id, repeat))
 
+    def _known_already(self, point: Point, repeat: int, force: bool) -> PointResult:
+        """What is stored, as it is: the time is over, and to measure may renew it for many a reason. Raises
+        bisect.OutOfTime where there is nothing, or where other limits decided what is a hang.
+        """
+        run = self._known.run
+        if force or not store.is_stored(run, point.id, repeat):
+            raise bisect.OutOfTime
+        stored = store.load_result(store.folder(run, point.id, repeat))
+        if stored.outcome in (Outcome.HUNG, Outcome.TIMEOUT) and stored.point["limits"] != point.limits:
+            raise bisect.OutOfTime
+        return stored
+
 
 def _references(point: Point, failed: PointResult, simple: Simple) -> Iterator[Point]:
     """What must be measured before a variant of other work can be found wrong as the failed point was."""
@@ -228,7 +254,7 @@ def _references(point: Point, failed: PointResult, simple: Simple) -> Iterator[P
 
 
 def _tell(trial: Trial) -> None:
-    log.info("bisect: %s: %s", trial.change, trial.verdict)
+    log.info("bisect: %s: %s, tries=%d", trial.change, trial.verdict, len(trial.results))
 
 
 def _write(answer: Answer, run: Path) -> None:

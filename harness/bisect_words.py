@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from harness import rules
-from harness.bisect import Answer, Ending, Neighbour, Trial, Verdict
+from harness.bisect import Answer, Ending, Neighbour, Trial, Verdict, deciding, failures
 from harness.point import Point, flatten
 from harness.result import PointResult
 
 HEAD = ("variant", "result", "outcome", "tries", "point", "s")
 _FAULT = ("kind", "component", "phase", "stage", "worker", "job")  # what it is and where it strikes
 _LONGEST = 120  # characters of a reason in a table
+_PARTS = re.compile(" and | with ")  # between the parts of a feature, as in "threads with 2 workers"
 
 
 def sentences(answer: Answer) -> list[str]:
@@ -24,16 +25,18 @@ def sentences(answer: Answer) -> list[str]:
     lines = [f"{failed.id} repeat {failed.repeat}: {_outcome(failed)}", *_planted(failed)]
     if not answer.trials:
         return [*lines, "the budget ended before it had failed again; give more bisect.budget_min"]
-    lines.append(_again(answer.trials[0]))
+    lines.append(_again(answer.trials[0], failed))
     if answer.ending is Ending.NOT_AGAIN:
         return lines
     needed = needs(answer)
     if answer.ending is Ending.FOUND:
         left = "nothing that can be taken away; it fails without all of it"
         lines.append(f"minimal failing set: {', '.join(needed) or left}")
+    lines += _uncertain(answer)
     if answer.gone:
         lines.append(f"not needed: {', '.join(answer.gone)}")
-    lines += [_unclear(each) for each in _unclear_ones(answer, needed)]
+    unclear = [*answer.with_verdict(Verdict.OTHERWISE), *answer.with_verdict(Verdict.UNKNOWN)]
+    lines += [_unclear(each, failed) for each in unclear]
     if answer.ending is Ending.FOUND:
         lines.append(f"first passing neighbour: {_passing(answer)}")
     lines.append(f"smallest point that fails: {answer.smallest.id}, {described(answer.smallest)}")
@@ -41,11 +44,9 @@ def sentences(answer: Answer) -> list[str]:
 
 
 def needs(answer: Answer) -> list[str]:
-    """The features without each of which it passes; none that another one says, too."""
-    found = [each.feature for each in answer.with_verdict(Verdict.PASSES)]
-    return [
-        each for each in dict.fromkeys(found) if not any(each != other and each in other for other in found)
-    ]
+    """The features without each of which it passes; none of several parts one of which is needed alone."""
+    found = dict.fromkeys(each.feature for each in answer.with_verdict(Verdict.PASSES))
+    return [each for each in found if not any(part in found for part in _PARTS.split(each) if part != each)]
 
 
 def nearest(answer: Answer) -> Neighbour | None:
@@ -76,7 +77,7 @@ def table(answer: Answer) -> list[tuple[str, ...]]:
         (
             trial.change,
             str(trial.verdict),
-            _brief(trial),
+            _brief(trial, answer.failed),
             str(len(trial.results)),
             trial.point.id,
             f"{sum(result.duration_s for result in trial.results):.1f}",
@@ -155,14 +156,28 @@ def _planted(failed: PointResult) -> list[str]:
     return [f"planted: {' '.join(given)}"]
 
 
-def _again(itself: Trial) -> str:
+def _again(itself: Trial, failed: PointResult) -> str:
+    again, _ = failures([itself], failed)
     tries = f"{len(itself.results)} tr{'y' if len(itself.results) == 1 else 'ies'}"
-    if itself.verdict is Verdict.SAME:
-        return f"fails again the same way: in 1 of {tries}"
+    if again:
+        return f"fails again the same way: in {again} of {tries}"
     ended = "; ".join(dict.fromkeys(_outcome(result) for result in itself.results))
     return (
         f"{Ending.NOT_AGAIN} the same way: in 0 of {tries} ({ended}); a rare failure needs more bisect.tries"
     )
+
+
+def _uncertain(answer: Answer) -> list[str]:
+    """That it does not fail every time, where something is told to be needed."""
+    again, looks = failures(answer.trials, answer.failed)
+    passed = [len(each.trial.results) for each in answer.with_verdict(Verdict.PASSES) if each.trial]
+    if again == looks or not passed:
+        return []
+    more = "tries" if min(passed) >= answer.enough else "budget_min"
+    return [
+        f"it does not fail every time ({again} of {looks} measurements of failing points); what passed in "
+        f"{min(passed)} tries may still be without need: more bisect.{more} tells with more certainty"
+    ]
 
 
 def _unfinished(answer: Answer) -> list[str]:
@@ -175,14 +190,9 @@ def _unfinished(answer: Answer) -> list[str]:
     ]
 
 
-def _unclear_ones(answer: Answer, needed: Sequence[str]) -> list[Neighbour]:
-    open_ones = [*answer.with_verdict(Verdict.OTHERWISE), *answer.with_verdict(Verdict.UNKNOWN)]
-    return [each for each in open_ones if not any(each.feature in other for other in needed)]
-
-
-def _unclear(neighbour: Neighbour) -> str:
+def _unclear(neighbour: Neighbour, failed: PointResult) -> str:
     assert neighbour.trial is not None
-    ended = _outcome(neighbour.trial.results[-1])
+    ended = _outcome(deciding(neighbour.trial, failed))
     return f"not known of {neighbour.feature}: with {neighbour.change} it {neighbour.trial.verdict} ({ended})"
 
 
@@ -197,10 +207,10 @@ def _outcome(result: PointResult) -> str:
     return f"{result.outcome}, {short}" if short else str(result.outcome)
 
 
-def _brief(trial: Trial) -> str:
-    """How its last try ended; the reason only where it is another one."""
-    last = trial.results[-1]
-    return str(last.outcome) if trial.verdict is Verdict.SAME else _outcome(last)
+def _brief(trial: Trial, failed: PointResult) -> str:
+    """How the try ended that decided; the reason only where it is another one."""
+    decided = deciding(trial, failed)
+    return str(decided.outcome) if trial.verdict is Verdict.SAME else _outcome(decided)
 
 
 def _class(config: dict[str, Any]) -> str:

@@ -7,20 +7,34 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import initialize_config_dir
 
 from harness import bisect_stored, store
-from harness.settings import SettingError
+from harness.point import Point
+from harness.result import Outcome, PointResult
+from harness.settings import Planned, SettingError
 from tests.harness.cases import some_now
-from tests.harness.conf import composed
-from tests.harness.points import ROOT, environment
+from tests.harness.conf import CONF, composed
+from tests.harness.points import ROOT, environment, point
 from tests.harness.typed import harness
 
 STORED = ROOT / "tests/data/every_outcome"
-HUNG, OK, SKIPPED, INVALID = "f1e955195959", "165cd36df204", "cfc11fd40e0a", "b2bc54e31817"
+OLD, OK, SKIPPED, INVALID = "f1e955195959", "165cd36df204", "cfc11fd40e0a", "b2bc54e31817"
+
+
+def speaking(voice: str) -> Point:
+    media = {"voice": voice, "portrait": "media/portrait.png"}
+    return replace(point("threads", 2), workload={**point("threads", 2).workload, **media})
+
+
+# Of this version, as every point that can be measured again.
+TODAY, MUTE = speaking("media/voice_3s.wav"), speaking("media/gone.wav")
+HUNG = TODAY.id
 
 
 def bisected(here: Path, *arguments: str) -> tuple[int, list[str]]:
@@ -31,13 +45,27 @@ def bisected(here: Path, *arguments: str) -> tuple[int, list[str]]:
 
 
 def asked(of: str | None, *overrides: str) -> bisect_stored.Asked:
-    return bisect_stored.asked(composed("+sweep=bisect", *overrides), of)
+    config = composed("+sweep=bisect", *overrides)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return bisect_stored.asked(config, of)
+
+
+def store_of(run: Path, variant: Point, repeat: int, outcome: Outcome, **place: Any) -> None:
+    """A result as if it had been measured, in its folder."""
+    stored = PointResult(
+        variant.id, repeat, outcome, asdict(variant), "2026-11-27T00:00:00+00:00", 1.5, **place
+    )
+    folder = store.folder(run, variant.id, repeat)
+    folder.mkdir(parents=True, exist_ok=True)
+    store.save_result(stored, folder)
 
 
 @pytest.fixture
 def there(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with runs/points, which has every outcome."""
+    """A working directory with runs/points, which has every outcome, and hangs of this version."""
     shutil.copytree(STORED, here / "runs/points")
+    for each in (TODAY, MUTE):
+        store_of(here / "runs/points", each, 0, Outcome.HUNG, phase="load", component="avatar")
     monkeypatch.chdir(here)
     return here
 
@@ -46,7 +74,7 @@ def test_the_first_digits_name_a_point_that_failed(there: Path) -> None:
     known = asked(HUNG[:3], "bisect.tries=3", "bisect.budget_min=0.5")
     assert (known.point.id, known.failed.id, known.failed.outcome) == (HUNG, HUNG, "hung")
     assert (known.run, known.tries, known.budget_s) == (Path("runs/points"), 3, 30.0)
-    assert asked(INVALID, "bisect.budget_min=null").budget_s == math.inf
+    assert asked(HUNG, "bisect.budget_min=null").budget_s == math.inf
 
 
 WRONG = [
@@ -88,11 +116,21 @@ def changed(there: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**data, "point": {**data["point"], **changes}}))
 
 
-@pytest.mark.parametrize("changes", [{"novel": 1}, {"workload": {"jobs": 3}}, {"executor": None}])
+@pytest.mark.parametrize(
+    "changes", [{"novel": 1}, {"workload": {"jobs": 3}}, {"executor": None}, {"limits": {}}]
+)
 def test_a_point_that_is_not_what_its_id_says_is_not_run(there: Path, changes: dict[str, Any]) -> None:
     changed(there, **changes)
-    with pytest.raises(SettingError, match=f"of={HUNG}: stored by another version; measure it again"):
+    with pytest.raises(SettingError, match=f"of={HUNG}: stored by another version of the harness; measure"):
         asked(HUNG)
+
+
+@pytest.mark.parametrize("schema", ["schema_1", "schema_2", "schema_3"])
+def test_a_point_of_an_older_format_is_measured_again_first(there: Path, schema: str) -> None:
+    shutil.copytree(ROOT / "tests/data" / schema, there / "runs/old")
+    told = f"of={OLD}: stored by another version of the harness; measure it again, give its new id"
+    with pytest.raises(SettingError, match=told):
+        asked(OLD[:4], "name=old")
 
 
 def test_a_damaged_result_is_named(there: Path) -> None:
@@ -101,11 +139,53 @@ def test_a_damaged_result_is_named(there: Path) -> None:
         asked(HUNG)
 
 
+def test_a_damaged_result_of_any_other_point_is_named_before_anything_is_measured(there: Path) -> None:
+    (there / "runs/points" / INVALID / "0/result.json").write_text("{")
+    with pytest.raises(store.UnreadableResult, match=f"{INVALID}/0/result.json: not a stored result"):
+        asked(HUNG)
+    assert asked(HUNG, "force=true").point.id == HUNG  # it is not read, but measured anew
+
+
+class Measuring:
+    """Stores the outcome that it is told of what is to be measured, and counts."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome, self.count = outcome, 0
+
+    def __call__(self, planned: Planned, title: str, number: int) -> str:
+        if not store.is_stored(planned.run, planned.point.id, planned.repeat) or planned.force:
+            self.count += 1
+            place = {"phase": "load", "component": "avatar"}
+            store_of(planned.run, planned.point, planned.repeat, self.outcome, **place)
+        return str(self.outcome)
+
+
+def searched(measuring: Measuring, *overrides: str) -> Outcome:
+    config = composed("+sweep=bisect", f"of={HUNG}", *overrides)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return bisect_stored.run(config, measuring)
+
+
+def test_when_the_time_is_over_what_is_stored_is_enough_but_for_what_is_to_be_measured_anew(
+    there: Path,
+) -> None:
+    assert searched(first := Measuring(Outcome.HUNG)) is Outcome.OK
+    assert first.count > 1
+    assert searched(again := Measuring(Outcome.HUNG), "bisect.budget_min=0") is Outcome.OK
+    assert searched(again, "bisect.budget_min=0", "force=true") is Outcome.HUNG
+    impatient = replace(TODAY, limits={**TODAY.limits, "load": 1.0})
+    store_of(there / "runs/points", impatient, 1, Outcome.HUNG, phase="load", component="avatar")
+    assert searched(again, "bisect.budget_min=0") is Outcome.HUNG
+    assert again.count == 0
+
+
 TYPED = {
     ("of=77",): "of=77: no such point in runs/points",
     (f"of={OK}",): f"of={OK}: it ended ok",
     ("of=f1,b2",): "of: a bisect looks at one point; give a single value",
     (f"of={HUNG}", "executor=threads"): "executor: a bisect takes the point as it is stored; leave it out",
+    (f"of={OLD}",): f"of={OLD}: stored by another version of the harness; measure it again",
+    (f"of={MUTE.id}",): "workload.voice=media/gone.wav: ",
     (f"of={HUNG}", "name=nowhere"): "name=nowhere: there is no such run",
     ("of=1e5",): "of=1e5: no such point in runs/points",  # a number, were it not for what it is
 }
@@ -193,7 +273,7 @@ def test_a_hang_of_a_shared_tts_needs_that_it_is_shared(here: Path) -> None:
     hang = ("fault.kind=hang", "fault.component=tts", "fault.worker=-1", "executor.lazy=true")
     point_id = failing(here, "executor=queue", "executor.workers=2", *hang)
     found = answer_of(here, point_id, "bisect.tries=1")
-    assert found["needs"] == ["queue with 1 worker", "shared tts"]
+    assert found["needs"] == ["queue", "shared tts"]
     assert found["not_needed"] == ["8 jobs", "2 workers", "lazy load"]
 
 
@@ -208,7 +288,7 @@ def test_a_race_is_held_against_a_reference_of_each_variants_own(here: Path) -> 
     found = answer_of(here, failed.id)
     compared = [one.compared for one in store.results(here / "runs/points")]
     assert not [words for words in compared if words.startswith("not compared")]
-    assert found["needs"][1:] == ["threads with 2 workers", "shared tts", "no lock"]
+    assert found["needs"][1:] == ["2 workers", "threads", "shared tts", "no lock"]
     assert found["needs"][0].endswith(" jobs")
 
 
