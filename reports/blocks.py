@@ -95,6 +95,8 @@ def num(value: object, missing: str = "-") -> str:
     """Three significant digits, thousands apart; whole from 100 on; a dash where nothing was measured."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return missing if value is None else str(value)
+    if not math.isfinite(value):
+        return str(value)
     if value == 0 or abs(value) >= 99.95 or isinstance(value, int):
         return f"{value:,.0f}"
     if abs(value) < 0.0005:

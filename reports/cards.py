@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from harness.result import Measurement, Outcome, PointResult
-from harness.verdict import Verdict, place
+from harness.verdict import BESIDES, Verdict, died_of, place
 from reports.blocks import Card, Excerpt, num
 from reports.evidence import flat
 from reports.points import PointRows
-from reports.remedies import remedy
+from reports.remedies import of_crash, remedy
 from reports.tables import Table, hang_class, hang_signature
 from reports.text import clip
 
@@ -33,9 +33,11 @@ def card(table: Table, point: PointRows, m: Measurement, alike: int = 0, folded:
     """alike: how many other measurements of the run hang by the same signature; folded: it starts closed."""
     result = m.result
     sentence = str(_diagnosis(result).get("sentence") or "")
-    what = f"{sentence[:1].upper()}{sentence[1:]}" or result.reason or "no reason was stored"
+    reason, others = _besides(result)
+    what = f"{sentence[:1].upper()}{sentence[1:]}" or reason or "no reason was stored"
     facts = {
         "where": where(result),
+        "also open": f"{others}; nothing says which of them died" if others else "",
         "since": _since(m),
         "limit": _limit(result),
         "class": hang_class(result),
@@ -51,11 +53,27 @@ def card(table: Table, point: PointRows, m: Measurement, alike: int = 0, folded:
         tone=str(result.outcome),
         lead=what,
         facts=tuple((word, text) for word, text in facts.items() if text),
-        todo=remedy(result.outcome, hang_class(result), str(result.evidence.get("limit", ""))),
+        todo=_todo(result),
         command=_bisect(table, result),
         evidence=tuple(_evidence(m, what)),
         folded=folded,
     )
+
+
+def _besides(result: PointResult) -> tuple[str, str]:
+    """The reason, and of a death what was open besides where it is put: "" where the place is known."""
+    if result.outcome not in (Outcome.CRASHED, Outcome.OOM):
+        return result.reason, ""
+    reason, _, others = result.reason.partition(BESIDES)
+    return reason, others
+
+
+def _todo(result: PointResult) -> str:
+    evidence = result.evidence
+    if result.outcome is Outcome.CRASHED:
+        has_stack, has_log = bool(lines(evidence, "excerpt")), bool(lines(evidence, "log_tail"))
+        return of_crash(died_of(result.reason), has_stack, has_log)
+    return remedy(result.outcome, hang_class(result), str(evidence.get("limit", "")))
 
 
 def lines(evidence: Mapping[str, Any], key: str) -> list[str]:
@@ -174,38 +192,68 @@ def _bisect(table: Table, result: PointResult) -> str:
 def _evidence(m: Measurement, what: str) -> list[Excerpt]:
     """Folded text, in the order in which a reader asks for it; only what there is."""
     evidence, reason = m.result.evidence, m.result.reason
-    stack, link = lines(evidence, "excerpt"), stacks_link(m)
-    found = [
-        ("In full", [text for text in dict.fromkeys((what, reason)) if clip(text) != text]),
-        ("Why this class", lines(_diagnosis(m.result), "because")),
-        ("Stack of what is stuck", stack or (["The dump has all threads of all processes."] if link else [])),
-        *((f"{title} ({len(text)})", text) for key, title in _LISTS if (text := lines(evidence, key))),
-        ("What the components say", _states(evidence.get("states"))),
-        ("GPU", lines(evidence, "gpus")),
-        ("What could not be looked at", lines(evidence, "failed")),
-        ("End of child.log", lines(evidence, "log_tail")),
-    ]
-    return [
-        Excerpt(title, "\n".join(text), link if title.startswith("Stack") else "")
-        for title, text in found
-        if text
-    ]
+    before = {
+        "In full": [text for text in dict.fromkeys((what, reason)) if clip(text) != text],
+        "Why this class": lines(_diagnosis(m.result), "because"),
+    }
+    behind = {
+        **{f"{title} ({len(text)})": text for key, title in _LISTS if (text := lines(evidence, key))},
+        "What the components say": _states(evidence),
+        "GPU": lines(evidence, "gpus"),
+        "What could not be looked at": lines(evidence, "failed"),
+        "End of child.log": lines(evidence, "log_tail"),
+    }
+    return [*_excerpts(before), *_stack(m), *_excerpts(behind)]
 
 
-def _states(states: Any) -> list[str]:
-    """What each component was at: the known incident first, then its queues, events and exceptions."""
+def _excerpts(found: Mapping[str, list[str]]) -> list[Excerpt]:
+    return [Excerpt(title, "\n".join(text)) for title, text in found.items() if text]
+
+
+def _stack(m: Measurement) -> list[Excerpt]:
+    """Of what is stuck, or of what died as it printed it itself; with the file that has all of them."""
+    stack = "\n".join(lines(m.result.evidence, "excerpt"))
+    is_stuck = m.result.outcome in (Outcome.HUNG, Outcome.TIMEOUT)
+    if stack and not is_stuck:
+        pid = re.match(r"process (\d{1,10})\n", stack)
+        return [Excerpt("Stack of what died", stack, _link(m, f"faulthandler-{pid[1]}.txt") if pid else "")]
+    link = stacks_link(m)
+    text = stack or ("The dump has all threads of all processes." if link else "")
+    title = "Stack of what is stuck" if is_stuck else "Stacks from when it was late"
+    return [Excerpt(title, text, link)] if text else []
+
+
+def _states(evidence: Mapping[str, Any]) -> list[str]:
+    """What each component was at; lines as they are where an object of another shape was stored."""
+    states = evidence.get("states")
+    if not isinstance(states, dict):
+        return lines(evidence, "states")
     found: list[str] = []
-    for worker, components in (states or {}).items():
-        for name, state in components.items():
+    for worker, components in states.items():
+        if not isinstance(components, dict):
+            found += [f"{worker}: {text}" for text in lines(states, worker)]
+            continue
+        for name in components:
             found.append(f"state of {name}, {worker}:")
-            found += [f"  {state['named']}"] if state.get("named") else []
-            found += [f"  {key} {text}" for key, text in flat(state).items() if key != "named"]
+            found += [f"  {text}" for text in _state(components, name)]
     return found
 
 
+def _state(components: Mapping[str, Any], name: str) -> list[str]:
+    """The known incident first, then the component's queues, events and exceptions."""
+    state = components[name]
+    if not isinstance(state, dict):
+        return lines(components, name)
+    named = [str(state["named"])] if state.get("named") else []
+    return named + [f"{key} {text}" for key, text in flat(state).items() if key != "named"]
+
+
 def stacks_link(m: Measurement) -> str:
-    """stacks.txt relative to the report, "" where none was written."""
-    file = Path(m.folder) / "stacks.txt"
-    if not m.folder or not file.is_file():
+    return _link(m, "stacks.txt")
+
+
+def _link(m: Measurement, name: str) -> str:
+    """A file of the measurement relative to the report, "" where none was written."""
+    if not m.folder or not (Path(m.folder) / name).is_file():
         return ""
-    return quote(f"{m.result.id}/{m.result.repeat}/{file.name}")
+    return quote(f"{m.result.id}/{m.result.repeat}/{name}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.result import Measurement
 from reports.blocks import Block, Cell, Section, Text, grid
@@ -12,7 +13,18 @@ from reports.tables import Table
 
 def marks(m: Measurement) -> list[tuple[str, str]]:
     """Kind and sentence of each; [] too where nobody looked, as in results of before there were marks."""
-    return [(str(mark["kind"]), str(mark["text"])) for mark in m.result.evidence.get("marks", [])]
+    return [_mark(one) for one in _listed(m.result.evidence)]
+
+
+def _listed(told: Mapping[str, Any]) -> list[Any]:
+    found = told.get("marks") or []
+    return found if isinstance(found, list) else [found]
+
+
+def _mark(stored: Any) -> tuple[str, str]:
+    """A mark of another shape is shown as it is."""
+    told = stored if isinstance(stored, dict) else {}
+    return str(told.get("kind", "unknown")), str(told.get("text", stored))
 
 
 def marked(point: PointRows) -> str:
@@ -77,11 +89,12 @@ def comparability(table: Table) -> Section | None:
 def _again(again: Sequence[tuple[PointRows, Measurement]]) -> list[list[str | Cell]]:
     rows: list[list[str | Cell]] = []
     for point, m in again:
-        told = m.result.evidence["measured_again"]
-        before = "; ".join(str(mark["text"]) for each in told["marks"] for mark in each)
+        stored = m.result.evidence["measured_again"]
+        told = stored if isinstance(stored, dict) else {"marks": stored}
+        before = "; ".join(_mark(one)[1] for each in _listed(told) for one in _listed({"marks": each}))
         now = ", ".join(kind for kind, _ in marks(m))
         kept = f"marked: {now}" if now else "not marked"
-        rows.append([point.label, str(m.result.repeat), str(told["times"]), before, kept])
+        rows.append([point.label, str(m.result.repeat), str(told.get("times", "?")), before, kept])
     return rows
 
 

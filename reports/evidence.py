@@ -59,7 +59,8 @@ def _asked(m: Measurement) -> list[str | Cell]:
     """Whether what was asked ran, the first thing that did not, and how many keys were read back."""
     asked = _components(m)
     stored = m.result.evidence.get("mismatches") or []
-    unlike = [str(sentence) for sentence in stored] or mismatches(asked, m.result.attestation)
+    listed = stored if isinstance(stored, list) else [stored]
+    unlike = [str(sentence) for sentence in listed] or mismatches(asked, m.result.attestation)
     read, unread = _keys(m)
     counted = f"{len(read)} of {len(read) + len(unread)}"
     if unlike:

@@ -136,8 +136,8 @@ def _outcomes(series: Iterable[Series], known: History, night: str) -> list[Line
             last = one.nights[-1] if one.nights else None
             before = f"it was {last.outcome} on {last.night[:10]}" if last else "it is new"
             of = f"{len(wrong)} of {len(one.point.launches)} launches"
-            again = _hung_before(wrong[0].signature, known, night)
-            text = f"{of}: {wrong[0].reason or wrong[0].outcome}; {before}{again}"
+            hangs = "".join(_hung_before(each, known, night) for each in _signatures(one.point))
+            text = f"{of}: {wrong[0].reason or wrong[0].outcome}; {before}{hangs}"
             # What this machine cannot run is no failure, unless it could.
             never = all(night.outcome == "skipped" for night in one.nights)
             word = "not here" if wrong[0].outcome == "skipped" and never else wrong[0].outcome
@@ -145,10 +145,13 @@ def _outcomes(series: Iterable[Series], known: History, night: str) -> list[Line
     return lines
 
 
+def _signatures(point: Launched) -> tuple[str, ...]:
+    """Of the hangs of all its launches, each once: repeats of a night need not hang alike."""
+    return tuple(dict.fromkeys(launch.signature for launch in point.launches if launch.signature))
+
+
 def _hung_before(signature: str, known: History, night: str) -> str:
-    """`; hung as on night 12 (2026-10-12), signature 1a2b3c4d5e`; "" for what did not hang."""
-    if not signature:
-        return ""
+    """`; hung as on night 12 (2026-10-12), signature 1a2b3c4d5e`."""
     same = [(number, at) for number, at in known.hung_as(signature) if at < night]
     if not same:
         return f"; a hang that no night before had, signature {signature}"
@@ -258,7 +261,7 @@ def _row(point: Launched, night: str, found: Sequence[Answer]) -> Night:
         reason=wrong.reason if wrong else "",
         values={} if wrong else {name: tuple(point.numbers(name)) for name in names},
         faults=tuple(dict.fromkeys(answer.suspect.metric for answer in mine)),
-        signature=wrong.signature if wrong else "",
+        signatures=_signatures(point),
     )
 
 

@@ -21,7 +21,8 @@ from typing import Any
 from reports.statement import Refused
 
 # History of the format; a change raises SCHEMA and keeps a stored file of the old version in tests/data.
-# 1  2026-11: history, fingerprint, point, night, session, change; a night's `signature` may be absent
+# 1  2026-11: history, fingerprint, point, night, session, change; of a night `signatures` may be
+#    absent, or one `signature` stand in their place
 SCHEMA = 1
 
 
@@ -40,7 +41,7 @@ class Night:
     outcome      "ok", or of the first launch that was not
     values       metric -> a figure per launch
     faults       metrics whose figures were not confirmed when measured again: of the machine, not of the code
-    signature    of the hang that the reason tells of; "" where nothing hung, and in older lines
+    signatures   of the hangs of its launches, each once; an older line has that of its reason alone, or none
     """
 
     night: str
@@ -53,7 +54,7 @@ class Night:
     reason: str
     values: Mapping[str, tuple[float, ...]]
     faults: tuple[str, ...] = ()
-    signature: str = ""
+    signatures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class History:
 
     def hung_as(self, signature: str) -> list[tuple[int, str]]:
         """Number, from 1, and time of each night in which a point hung with that signature."""
-        same = {row.night for row in self.nights if row.signature == signature}
+        same = {row.night for row in self.nights if signature in row.signatures}
         every = sorted({row.night for row in self.nights})
         return [(number, night) for number, night in enumerate(every, 1) if night in same]
 
@@ -197,7 +198,18 @@ def _check_head(kind: str, data: Mapping[str, Any], path: Path) -> None:
 
 def _night(data: Mapping[str, Any]) -> Night:
     values = {str(name): tuple(map(float, numbers)) for name, numbers in data["values"].items()}
-    return Night(**{**_texts(Night, data), "values": values, "faults": tuple(data.get("faults", ()))})
+    listed = {"values": values, "faults": tuple(data.get("faults", ())), "signatures": _signatures(data)}
+    given = {name: value for name, value in _texts(Night, data).items() if name != "signature"}
+    return Night(**{**given, **listed})
+
+
+def _signatures(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Raises TypeError."""
+    before = [data["signature"]] if data.get("signature") else []
+    found = data.get("signatures", before)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise TypeError("signatures is no list of texts")
+    return tuple(found)
 
 
 def _session(data: Mapping[str, Any]) -> Session:

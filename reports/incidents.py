@@ -13,6 +13,7 @@ from reports.history import DamagedHistory, History
 from reports.points import PointRows, in_order
 from reports.stored import machine, of_table
 from reports.tables import Table, hang_class, hang_signature
+from reports.tonight import tonight_of
 
 _MOST_CARDS, _OPEN_CARDS = 40, 3
 _MOST_NAMED = 5
@@ -42,7 +43,7 @@ def _broken(table: Table, broken: Found) -> list[Block]:
     if len(broken) > _MOST_CARDS:
         text = f"Cards of the first {_MOST_CARDS} of {len(broken)}; results.csv has all."
         blocks.append(Text(text, "note"))
-    blocks += [_same(alike, _nights(table))] if alike else []
+    blocks += [_same(alike, *_nights(table))] if alike else []
     return [*blocks, _grid(broken)]
 
 
@@ -106,12 +107,12 @@ def _number(index: int) -> str:
     return str(index) if index >= 0 else "-"
 
 
-def _same(alike: Mapping[str, Found], known: History | None) -> Grid:
-    """The hangs by their signature: of this run, and where it has a history of its nights."""
+def _same(alike: Mapping[str, Found], known: History | None, night: str) -> Grid:
+    """The hangs by their signature: of this run, and where it has a history of its nights before it."""
     rows: list[list[str | Cell]] = []
     for mine, found in alike.items():
         row = [mine, hang_class(found[0][1].result) or "-", _shared(found), str(len(found)), _named(found)]
-        rows.append([*row, *([_before(known, mine)] if known else [])])
+        rows.append([*row, *([_before(known, mine, night)] if known else [])])
     heads = "signature|class|where|times>|at" + ("|nights" if known else "")
     return grid(heads, rows, "The same hang: alike in class, place and stack")
 
@@ -129,21 +130,26 @@ def _named(found: Found) -> str:
     return "; ".join([*told, *more])
 
 
-def _nights(table: Table) -> History | None:
-    """None where there is no history that can be read: the section on it says what is wrong."""
-    path = history.file_of(table.folder.parent / "baselines", machine(of_table(table)), table.name)
+def _nights(table: Table) -> tuple[History | None, str]:
+    """The history of the run and the night in it that the run is, or would be. None where there is no history
+    that can be read: the section on it says what is wrong.
+    """
+    points = of_table(table)
+    path = history.file_of(table.folder.parent / "baselines", machine(points), table.name)
     try:
-        return history.read(path) if path.is_file() else None
+        known = history.read(path) if path.is_file() else None
     except DamagedHistory:
-        return None
+        known = None
+    return known, tonight_of(points, known, {}).night if known else ""
 
 
-def _before(known: History, mine: str) -> str:
-    nights = known.hung_as(mine)
-    if not nights:
-        return "in none"
-    number, night = nights[-1]
-    return f"in {len(nights)}, last in night {number} ({night[:10]})"
+def _before(known: History, mine: str, night: str) -> str:
+    """The gate's own words and its own nights, whether or not it has stored this one by now."""
+    before = [(number, at) for number, at in known.hung_as(mine) if at < night]
+    if not before:
+        return "in no night before"
+    number, at = before[-1]
+    return f"in {len(before)} night{'s' * (len(before) > 1)} before, last on night {number} ({at[:10]})"
 
 
 def _odd(ok: Found) -> list[list[str | Cell]]:

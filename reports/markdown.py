@@ -61,6 +61,6 @@ def _folded(block: Excerpt) -> str:
     text = plain(block.text)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    link = f"\n\n[stacks.txt]({block.link})" if block.link else ""
+    link = f"\n\n[{block.link.split('/')[-1]}]({block.link})" if block.link else ""
     summary = f"<summary>{escaped(block.title)}</summary>"
     return f"<details>{summary}\n\n{fence}text\n{text}\n{fence}{link}\n\n</details>"

@@ -66,25 +66,52 @@ _OF_CLASS: Mapping[str, str] = {
 }
 _OF_OUTCOME: Mapping[Outcome, str] = {
     Outcome.HUNG: "Read the stacks: what the stuck thread waits for, and which thread has it.",
-    Outcome.TIMEOUT: (
-        "It got on, but not soon enough: raise {limit}, or find in its stages what takes so long. The "
-        "class says what it was at when its time was up."
-    ),
+    Outcome.TIMEOUT: "Raise {limit}, or find in its stages what takes so long.",
     Outcome.OOM: (
         "Try fewer workers, a smaller batch or size; the section on memory has what each load took."
-    ),
-    Outcome.CRASHED: (
-        "Read the end of child.log. SIGSEGV and SIGABRT come from native code, SIGKILL from outside: "
-        "dmesg says who sent it."
     ),
     Outcome.FAILED: "The traceback stands at the end of child.log.",
     Outcome.INVALID: (
         "Compare what was asked with what ran, and look at the clips: both have a section here."
     ),
 }
+_AT_WORK = ("spinning", "moving", "unknown")  # of these a time-out may just have been too short
+_NATIVE = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
 
 
 def remedy(outcome: Outcome, hang_class: str, limit: str) -> str:
-    """limit: the setting that was broken, "" for none."""
-    known = _OF_CLASS.get(hang_class) if outcome is Outcome.HUNG else None
-    return (known or _OF_OUTCOME.get(outcome, "")).replace("{limit}", limit or "its limit")
+    """Of all but a crash. limit: the setting that was broken, "" for none."""
+    known = _OF_CLASS.get(hang_class, "")
+    general = _OF_OUTCOME.get(outcome, "")
+    if outcome is Outcome.HUNG:
+        said = known or general
+    elif outcome is Outcome.TIMEOUT and known and hang_class not in _AT_WORK:
+        said = f"{known} If nothing is stuck there, {general[:1].lower()}{general[1:]}"
+    else:
+        said = general
+    return said.replace("{limit}", limit or "its limit")
+
+
+def of_crash(death: str, has_stack: bool, has_log: bool) -> str:
+    """What to read of a process that died, and where such a death comes from.
+
+    death  the signal, or `exit code 7`; "" where the stored reason has neither
+    """
+    if has_stack:
+        read = "Read the stack below; the thread that the signal came in stands first."
+    elif has_log:
+        read = "Read the end of child.log below."
+    else:
+        read = "It left no stack and nothing in child.log."
+    return f"{read} {_cause(death)}"
+
+
+def _cause(death: str) -> str:
+    if death.startswith("exit code"):
+        return "An exit code without a result comes from os._exit or sys.exit in native or third-party code."
+    if death in _NATIVE:
+        return f"{death} comes from native code."
+    outside = "comes from outside: dmesg says whether the kernel sent it, for want of memory."
+    if death:
+        return f"{death} {outside}"
+    return f"SIGSEGV and SIGABRT come from native code, SIGKILL {outside}"

@@ -54,7 +54,10 @@ _OUTCOMES = (
     ("ok", "finished, and every clip passed its checks"),
     ("skipped", "cannot be run here, by the engine's or the rules' own word"),
     ("hung", "a span outlived its deadline; stacks were taken, the processes were ended"),
-    ("timeout", "still moving, but longer than the job or the point may take"),
+    (
+        "timeout",
+        "the job or the point took longer than allowed, before any stage of it did; moving or not",
+    ),
     ("oom", "out of memory, host or GPU"),
     ("crashed", "a process died without an exception"),
     ("failed", "an exception"),

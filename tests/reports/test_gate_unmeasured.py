@@ -53,7 +53,7 @@ def test_a_hang_is_joined_with_that_of_the_night_that_had_it(here: Path) -> None
     store([*launches(3)[:2], replace_repeat(hung(3, "1a2b3c4d5e"), 2)])
     assert gate() == 12
     assert told("hung")[0]["text"].endswith("; a hang that no night before had, signature 1a2b3c4d5e")
-    assert history.read(HISTORY).nights[-1].signature == "1a2b3c4d5e"
+    assert history.read(HISTORY).nights[-1].signatures == ("1a2b3c4d5e",)
     store(launches(4))
     assert gate() == 0
     store([hung(5, "1a2b3c4d5e")])
@@ -63,6 +63,35 @@ def test_a_hang_is_joined_with_that_of_the_night_that_had_it(here: Path) -> None
     store([hung(6, "ffffffffff")])
     assert gate() == 12
     assert "no night before had, signature ffffffffff" in told("hung")[0]["text"]
+
+
+def test_every_launch_of_a_night_that_hung_is_joined_and_not_the_first_alone(here: Path) -> None:
+    after_nights(3)
+    store(
+        [
+            hung(3, "aaaaaaaaaa"),
+            replace_repeat(hung(3, "bbbbbbbbbb"), 1),
+            replace_repeat(hung(3, "aaaaaaaaaa"), 2),
+        ]
+    )
+    assert gate() == 12
+    said = told("hung")[0]["text"].split("; ")[-2:]
+    assert said == [f"a hang that no night before had, signature {each * 10}" for each in "ab"]
+    assert history.read(HISTORY).nights[-1].signatures == ("aaaaaaaaaa", "bbbbbbbbbb")
+    store([hung(4, "bbbbbbbbbb"), replace_repeat(hung(4, "aaaaaaaaaa"), 1)])
+    assert gate() == 12
+    said = told("hung")[0]["text"].split("; ")[-2:]
+    assert said == [f"hung as on night 4 (2026-03-04), signature {each * 10}" for each in "ba"]
+
+
+def test_a_hang_behind_a_crash_of_the_same_night_is_known_in_the_next(here: Path) -> None:
+    after_nights(3)
+    store([ended(Outcome.CRASHED, 3), replace_repeat(hung(3, "aaaaaaaaaa"), 1)])
+    assert gate() == 12
+    assert told("crashed")[0]["text"].endswith("; a hang that no night before had, signature aaaaaaaaaa")
+    store([hung(4, "aaaaaaaaaa")])
+    assert gate() == 12
+    assert told("hung")[0]["text"].endswith("; hung as on night 4 (2026-03-04), signature aaaaaaaaaa")
 
 
 def hung(number: int, signature: str) -> Measurement:

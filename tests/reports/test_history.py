@@ -16,7 +16,7 @@ import pytest
 from reports import history
 from reports.history import DamagedHistory, History, append, file_of, key_of, lines_of, read, rounded, slug
 from tests.harness.points import ROOT, environment
-from tests.reports.sides import CONFIG, PRINTS, change, night, session
+from tests.reports.sides import CONFIG, PRINTS, change, date, night, session
 
 HEAD = {"sweep": "nightly", "gpu": "NVIDIA L4"}
 KNOWN = [
@@ -46,12 +46,31 @@ def test_the_first_line_says_what_it_is_and_is_written_once(tmp_path: Path) -> N
     ]  # fmt: skip
 
 
-def test_a_line_from_before_hangs_had_signatures_is_read_without_one(tmp_path: Path) -> None:
+def test_lines_from_before_nights_had_signatures_are_read_with_the_one_they_have_or_none(
+    tmp_path: Path,
+) -> None:
     known = written(tmp_path)
-    assert b', "signature": ""' in known.path.read_bytes()
-    known.path.write_bytes(known.path.read_bytes().replace(b', "signature": ""', b""))
-    assert [row.signature for row in read(known.path).nights] == ["", ""]
-    assert read(known.path).nights == known.nights
+    new = b', "signatures": []'
+    assert known.path.read_bytes().count(new) == 2
+    first = known.path.read_bytes().replace(new, b"", 1)
+    assert [row.signatures for row in read_from(known.path, first).nights] == [(), ()]
+    one = first.replace(new, b', "signature": "1a2b3c4d5e"')
+    assert [row.signatures for row in read_from(known.path, one).nights] == [(), ("1a2b3c4d5e",)]
+    assert read(known.path).hung_as("1a2b3c4d5e") == [(2, date(1))]
+    none = first.replace(new, b', "signature": ""')
+    assert read_from(known.path, none).nights == known.nights
+
+
+def read_from(path: Path, data: bytes) -> History:
+    path.write_bytes(data)
+    return read(path)
+
+
+def test_a_night_is_found_by_each_of_its_hangs(tmp_path: Path) -> None:
+    known = written(tmp_path)
+    append(known, HEAD, lines_of([night(2, outcome="hung", values={}, signatures=("a", "b"))]))
+    found = read(known.path)
+    assert [found.hung_as(each) for each in "abc"] == [[(3, date(2))], [(3, date(2))], []]
 
 
 def test_what_was_appended_is_read_back_as_it_was(tmp_path: Path) -> None:
@@ -106,6 +125,9 @@ DAMAGES: dict[str, tuple[Any, str, str]] = {
     ),
     "a figure that is no number": (
         lambda data: data.replace(b"0.999", b'"fast"', 1), ":4: not a line", "restore"
+    ),
+    "signatures that are no list": (
+        lambda data: data.replace(b'"signatures": []', b'"signatures": "a"', 1), ":4: not a line", "restore"
     ),
     "another schema": (
         lambda data: data.replace(b'"schema": 1', b'"schema": 7', 1),

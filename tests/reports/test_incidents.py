@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from harness import supervisor
 from harness.result import Measurement, Outcome
 from reports import history
+from reports.__main__ import main
 from reports.blocks import Card, Grid, Section, Text
 from reports.incidents import incidents
 from reports.markdown import markdown
@@ -22,7 +23,7 @@ from tests.data.make_runs import HERE, broken, measured, point, save
 from tests.harness.points import point as small_point
 from tests.reports import hangs
 from tests.reports.hangs import hung
-from tests.reports.sides import night
+from tests.reports.sides import date, night
 
 
 def run(*measurements: Measurement, name: str = "night") -> Table:
@@ -167,17 +168,42 @@ def test_a_run_with_a_history_says_on_which_nights_a_hang_was_seen(tmp_path: Pat
     known = history.read(history.file_of(tmp_path / "baselines", machine(of_table(stored)), "nightly"))
     nights = [
         night(0, point="p"),
-        night(1, point="p", outcome="hung", signature="1a2b3c4d5e"),
-        night(2, point="p", outcome="hung", signature="1a2b3c4d5e"),
-        night(3, point="p", outcome="hung", signature="0000000000"),
+        night(1, point="p", outcome="hung", signatures=("0000000000", "1a2b3c4d5e")),
+        night(2, point="p", outcome="hung", signatures=("1a2b3c4d5e",)),
+        night(3, point="p", outcome="hung", signatures=("0000000000",)),
     ]
     config = ("point", {"id": "p", "label": "p", "config": {}})
     print_line = ("fingerprint", {"key": "f", "values": {}})
     history.append(known, {"sweep": "nightly", "gpu": "x"}, [config, print_line, *history.lines_of(nights)])
+    assert nights_of(stored) == "in 2 nights before, last on night 3 (2026-03-03)"
+
+
+def nights_of(stored: Table) -> str:
     found = incidents(stored)
     assert found is not None
     [row] = rows(found, "The same hang")
-    assert row["nights"] == "in 2, last in night 3 (2026-03-03)"
+    return row["nights"]
+
+
+def test_the_night_that_is_reported_is_none_before_whether_or_not_the_gate_has_it(tmp_path: Path) -> None:
+    baselines = tmp_path / "baselines"
+
+    def gated_night(number: int) -> Table:
+        made = hung(point("threads", 2))
+        made = replace(made, result=replace(made.result, started_at=date(number)))
+        shutil.rmtree(tmp_path / "nightly", ignore_errors=True)
+        save(tmp_path / "nightly", [made])
+        if number:
+            assert nights_of(read(tmp_path / "nightly")) == "in 1 night before, last on night 1 (2026-03-01)"
+        assert main(["gate", str(tmp_path / "nightly"), "--baselines", str(baselines)]) == 12
+        return read(tmp_path / "nightly")
+
+    assert nights_of(gated_night(0)) == "in no night before"
+    first = (tmp_path / "nightly").rename(tmp_path / "first")
+    assert nights_of(gated_night(1)) == "in 1 night before, last on night 1 (2026-03-01)"
+    shutil.rmtree(tmp_path / "nightly")
+    first.rename(tmp_path / "nightly")
+    assert nights_of(read(tmp_path / "nightly")) == "in no night before"
 
 
 def test_an_ok_point_that_was_late_or_left_something_says_so() -> None:
@@ -222,20 +248,6 @@ def test_only_names_that_can_be_typed_make_a_command(name: str) -> None:
     assert found.command == command
     [found] = _of(run(made, name=name))
     assert found.command == ""
-
-
-@pytest.mark.parametrize(
-    "evidence",
-    [
-        {"diagnosis": "a text"},
-        {"diagnosis": {"kind": None, "sentence": 3, "because": "one line"}},
-        {"signature": 7, "gpus": "none", "threads": [{"a": {"b": 1}}], "failed": {"c": 2}},
-        {"limit_s": "long", "detected_after_s": "late", "ended_after_s": "never", "vram_leak_mib": "much"},
-    ],
-)
-def test_evidence_of_another_shape_makes_a_card_all_the_same(evidence: dict[str, Any]) -> None:
-    found = hung(point("threads", 2), **evidence)
-    assert html("run", sections_of(run(found))).count('<details class="card hung"') == 1
 
 
 @pytest.mark.parametrize("started_at", ["yesterday", "9999-12-31T23:59:59+00:00"])

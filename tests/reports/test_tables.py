@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.store import load_run
+from reports.blocks import Grid
+from reports.sections import glossary
 from reports.tables import Table, attested, counts, frame, read, read_csv, table, write_csv
 from reports.text import plain
 from tests.data.make_runs import HERE, every_outcome, measured, point
@@ -89,6 +92,20 @@ def test_a_hang_has_its_class_and_signature_behind_the_columns_that_were_there(t
     assert list(mine)[-3:] == ["size", "hang_class", "hang_signature"]
     assert (mine["hang_class"], mine["hang_signature"]) == ("queue", "1a2b3c4d5e")
     assert (other["hang_class"], other["hang_signature"]) == ("", "")
+
+
+def test_every_column_is_described_where_runs_are_or_in_the_glossary_of_the_report() -> None:
+    run = table("t", Path(), [measured(point("sequential", 1))])
+    page = (HERE.parent.parent / "runs" / "README.md").read_text()
+    head, _, told = page.partition("\n## results.csv\n")
+    assert head != page
+    described = {
+        name for row in re.findall(r"^\| ([a-z][\w, ]*) \|", told, re.MULTILINE) for name in row.split(", ")
+    }
+    glossed = {row[0].text for each in glossary(run).blocks if isinstance(each, Grid) for row in each.rows}
+    assert set(frame(run).columns) - described - glossed == set()
+    named = set(re.findall(r"\w+", told))
+    assert set(frame(run).columns) - named == set()
 
 
 def test_an_axis_that_varied_is_a_column() -> None:
