@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from engines.contract import Buildable, Closable, Component, Job, Piece, Stage
@@ -17,19 +18,23 @@ def wrap(component: Component, name: str, worker: int, fault: Mapping[str, Any])
     fault  kind, component, phase (import, load, build, warm_up, attest, stage, shutdown), and worker, job and
            stage; None means any worker, any job, the first stage
     """
-    return Faulty(component, fault) if _is_meant(name, worker, fault) else component
+    if not _is_meant(name, worker, fault):
+        return component
+    _misdeeds()  # loaded by now, so that it strikes at once
+    return Faulty(component, fault)
 
 
 def strike_in(phase: str, name: str, worker: int, fault: Mapping[str, Any]) -> None:
     """Break here if this is the phase of this component that is meant: where there is no component yet."""
     if _is_meant(name, worker, fault) and fault["phase"] == phase:
-        _strike(fault)
+        _misdeeds().strike(fault)
 
 
-def _strike(fault: Mapping[str, Any]) -> None:
-    from engines.misdeeds import strike  # here: a process that is measured without a fault has none of it
+def _misdeeds() -> ModuleType:
+    """Imported where a fault is meant: a process that is measured without one has none of it."""
+    from engines import misdeeds
 
-    strike(fault)
+    return misdeeds
 
 
 def _is_meant(name: str, worker: int, fault: Mapping[str, Any]) -> bool:
@@ -86,7 +91,7 @@ class Faulty:
 
     def _strike(self, phase: str) -> None:
         if self._fault["phase"] == phase:
-            _strike(self._fault)
+            _misdeeds().strike(self._fault)
 
 
 class _Stage:
@@ -113,7 +118,7 @@ class FaultyStage(_Stage):
         self._fault = fault
 
     def feed(self, piece: Piece) -> Iterator[Piece]:
-        _strike(self._fault)
+        _misdeeds().strike(self._fault)
         yield from super().feed(piece)
 
 

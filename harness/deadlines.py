@@ -44,7 +44,7 @@ def find_breach(
     """The most overdue limit, or None. Times in ns of CLOCK_MONOTONIC, limits in seconds.
 
     first_frames  jobs whose first frame has been seen
-    last_sign_ns  when the last span began or ended; 0 before the first
+    last_sign_ns  when the last span began, ended or was seen to run; 0 before the first
     moved_ns      when a stage of (component, worker, job) last began or ended: an `await` that is open while
                   the component's own threads get on is late only once these stand still, too
     more_s        what was given to a span beyond its limit, by key_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Seen:
     waits     what each thread waits for by Python's own word (harness/waits.py), by thread; None where nobody
               answered although somebody could have
     files     of every process of the tree, by process and number
+    moved     threads that were elsewhere at a second look, or have read or written meanwhile
     """
 
     pid: int
@@ -40,35 +41,33 @@ class Seen:
     cores: Mapping[int, float]
     waits: Mapping[int, Mapping[str, Any]] | None = field(default_factory=dict)
     files: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    moved: Set[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """kind: spinning, moving, lock, deadlock, import_lock, queue, event, gil, driver, io, child, stopped,
-    sleeping or unknown. sentence: who waits for what. because: the evidence for it, a line each.
+    sleeping or unknown. sentence: who waits for what. because: the evidence for it, a line each. busy: the
+    process and the thread that all wait for, if it computes.
     """
 
     kind: str
     sentence: str
     because: tuple[str, ...] = ()
+    busy: tuple[int, int] | None = None
 
 
 def diagnose(
-    pid: int,
-    number: int,
-    seen: Mapping[int, Seen],
-    hidden: Sequence[Mapping[str, Any]] = (),
-    moved: bool = False,
+    pid: int, number: int, seen: Mapping[int, Seen], hidden: Sequence[Mapping[str, Any]] = ()
 ) -> Diagnosis:
     """Why a thread of a process does not get on.
 
     number  of the thread, 0 where it is not known: the first one's
     hidden  exceptions that ended threads: thread, type, message
-    moved   whether it was elsewhere at a second look, or has read or written meanwhile
     """
     if pid not in seen:
         return Diagnosis("unknown", f"process {pid} was gone before it could be looked at")
-    found = _thread(pid, number or pid, seen, (), moved)
+    found = _thread(pid, number or pid, seen, ())
     words, because = f"{_name(seen[pid], number or pid)} {found.sentence}", found.because
     if found.kind in ("queue", "event", "unknown"):
         for other in _stuck_beside(seen[pid], number or pid, seen):
@@ -78,7 +77,7 @@ def diagnose(
         words += "".join(
             f"; thread {one['thread']} had died of {one['type']}: {one['message']}" for one in died
         )
-    return Diagnosis(found.kind, words, because)
+    return replace(found, sentence=words, because=because)
 
 
 def _stuck_beside(process: Seen, number: int, seen: Mapping[int, Seen]) -> list[Diagnosis]:
@@ -142,7 +141,7 @@ def _normal(frame: str) -> str:
 
 
 def _thread(
-    pid: int, number: int, seen: Mapping[int, Seen], passed: tuple[tuple[int, int], ...], moved: bool = False
+    pid: int, number: int, seen: Mapping[int, Seen], passed: tuple[tuple[int, int], ...]
 ) -> Diagnosis:
     """Follows who waits for whom until somebody waits for nobody, or for one who was passed already."""
     process = seen[pid]
@@ -157,7 +156,7 @@ def _thread(
     wait = (process.waits or {}).get(number)
     if wait and wait["kind"]:
         return _waiting(process, number, wait, seen, here)
-    if task and moved:
+    if task and number in process.moved:
         return Diagnosis("moving", f"is slow but moves: now at {_top(process, number)}", because)
     if task and is_busy(process, number):
         return _busy(process, number)
@@ -196,10 +195,10 @@ def _waiting(
         return Diagnosis("deadlock", f"{words}, {circle}", because)
     behind = _thread(process.pid, owner, seen, here)
     has = "which" if kind == "join" else f"held by {_name(process, owner)}, which"
-    if behind.kind == "deadlock" or (kind == "join" and behind.kind != "unknown"):
+    if behind.kind in ("deadlock", "moving") or (kind == "join" and behind.kind != "unknown"):
         kind = behind.kind
     kind = "unknown" if kind == "join" else kind
-    return Diagnosis(kind, f"{words}, {has} {behind.sentence}", (*because, *behind.because))
+    return Diagnosis(kind, f"{words}, {has} {behind.sentence}", (*because, *behind.because), behind.busy)
 
 
 def _gil(process: Seen, number: int) -> Diagnosis:
@@ -217,10 +216,10 @@ def _gil(process: Seen, number: int) -> Diagnosis:
 
 
 def _busy(process: Seen, number: int) -> Diagnosis:
-    because = _lines(process, number)
+    kind, words = "spinning", f"spins in {_top(process, number)}"
     if library := _library(_stack(process, number), _GPU):
-        return Diagnosis("driver", f"waits in {library}, looking again and again", because)
-    return Diagnosis("spinning", f"spins in {_top(process, number)}", because)
+        kind, words = "driver", f"waits in {library}, looking again and again"
+    return Diagnosis(kind, words, _lines(process, number), (process.pid, number))
 
 
 def _top(process: Seen, number: int) -> str:
@@ -270,9 +269,9 @@ def _child(
     if pid not in seen:
         return Diagnosis("child", "waits for the end of a process that it has started", because)
     behind = _thread(pid, pid, seen, here)
-    return Diagnosis(
-        "child", f"waits for the end of process {pid}, which {behind.sentence}", (*because, *behind.because)
-    )
+    kind = "moving" if behind.kind == "moving" else "child"
+    words = f"waits for the end of process {pid}, which {behind.sentence}"
+    return Diagnosis(kind, words, (*because, *behind.because), behind.busy)
 
 
 def _library(stack: Stack | None, names: Mapping[str, str]) -> str:

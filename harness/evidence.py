@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from harness import diagnosis, events, gpu, kernel, stacks, tree, verdict, witness
 from harness.deadlines import Breach
 from harness.diagnosis import Diagnosis, Seen
 from harness.result import Outcome, Span
+from harness.within import Call
 
 LOOK_S = 0.8  # over which the threads' CPU time is taken
 _ANSWER_S = 0.7
 _STACKS_S = 6.0
 _GPU_S = 2.0
 _QUICK_S = 1.0
+_AGAIN_S = 4.0
 _LAST_SPANS = 12
 _MOVED_BYTES = 2**20
-
-Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class _Look:
     seen: dict[int, Seen]
     told: list[dict[str, Any]]
     gpus: list[str]
-    moved_bytes: dict[int, int]  # read and written meanwhile, by thread
     failed: list[str]
 
 
@@ -63,15 +60,16 @@ def gather(
     recorded  the processes that have a recorder, and so a witness
     spans     all so far, by start; those with end_ns 0 are open
     """
-    look = _look(token, session, recorded, folder)
+    look = _look(token, session, recorded, folder, breach.span)
     seen, dumps = look.seen, [process.dump for process in look.seen.values()]
     breach = _blamed(breach, seen, [span for span in spans if not span.end_ns])
     pid, number = (breach.span.pid, breach.span.thread) if breach.span else (session, session)
     hidden = [event for event in look.told if event["event"] == "hidden"]
-    moved = look.moved_bytes.get(number, 0) >= _MOVED_BYTES or _has_moved(
-        seen.get(pid), number, folder, look.failed
-    )
-    found = diagnosis.diagnose(pid, number, seen, hidden, moved)
+    found = diagnosis.diagnose(pid, number, seen, hidden)
+    if found.busy:
+        busy, thread = found.busy
+        seen = seen | {busy: _seen_again(seen[busy], thread, folder, look.failed)}
+        found = diagnosis.diagnose(pid, number, seen, hidden)
     is_told = breach.outcome is Outcome.HUNG and found.kind != "unknown"
     note = f"{found.kind.replace('_', ' ')}: {found.sentence}" if is_told else ""
     breach = replace(breach, note=note)
@@ -80,7 +78,7 @@ def gather(
         "limit": f"limits.{breach.limit}",
         "limit_s": breach.limit_s,
         "detected_after_s": breach.late_s,
-        "diagnosis": asdict(found),
+        "diagnosis": {key: value for key, value in asdict(found).items() if key != "busy"},
         "signature": diagnosis.signature(found, _place(breach), _stack(seen, pid, number)),
         "excerpt": stacks.excerpt(dumps, pid, number, folder),
         "stacks": "stacks.txt",
@@ -96,17 +94,25 @@ def gather(
     return Incident(breach, found, {key: value for key, value in evidence.items() if value not in ([], "")})
 
 
-def _look(token: str, session: int, recorded: Set[int], folder: Path) -> _Look:
+def _look(token: str, session: int, recorded: Set[int], folder: Path, late: Span | None) -> _Look:
     members = tree.members(token, session)
     pids = [process.pid for process in members]
     failed: list[str] = []
     before, began = {pid: kernel.tasks(pid) for pid in pids}, time.monotonic()
-    gpus = _Collector("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
-    stacked = _Collector("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, folder, _STACKS_S))
+    gpus = Call("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
+    threads = {late.pid: late.thread} if late else {}
+    stacked = Call(
+        "stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, folder, _STACKS_S, stacks.ATTEMPTS, threads)
+    )
     earlier = len(events.read(folder))  # a process that answered once may be silent now
     _ask(recorded & set(pids), folder, earlier)
     nothing: list[stacks.Dump] = []
     dumps = {dump.pid: dump for dump in stacked.given(nothing, failed)}
+    failed += [
+        f"stacks of process {pid}: {'; '.join(dump.complaints)}"
+        for pid, dump in dumps.items()
+        if dump.complaints and pid in recorded  # of any other, as of a program of no Python, it means nothing
+    ]
     time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
     seconds = time.monotonic() - began
     told = events.read(folder)  # on a busy machine an answer takes its time
@@ -120,43 +126,20 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path) -> _Look:
             kernel.cpu_shares(before[one.pid], after[one.pid], seconds),
             _waits(dumps.get(one.pid), one.pid, told[earlier:], recorded),
             files,
+            _transferred(before[one.pid], after[one.pid]),
         )
         for one in members
     }
-    moved = {
-        number: task.io_bytes - before[pid][number].io_bytes
-        for pid in pids
-        for number, task in after[pid].items()
-        if number in before[pid]
-    }
-    return _Look(seen, told, gpus.given([], failed), moved, failed)
+    return _Look(seen, told, gpus.given([], failed), failed)
 
 
-class _Collector:
-    """Runs in a thread of its own, which is left behind if it does not come back."""
-
-    def __init__(self, name: str, limit_s: float, look: Callable[[], Any]) -> None:
-        self._name, self._ends = name, time.monotonic() + limit_s
-        self._limit_s = limit_s
-        self._found: queue.SimpleQueue[tuple[Any, str]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, args=(look,), name=f"evidence {name}", daemon=True).start()
-
-    def given(self, otherwise: Given, failed: list[str]) -> Given:
-        """What it found, or `otherwise` and a line in `failed`."""
-        try:
-            found, wrong = self._found.get(timeout=max(0.0, self._ends - time.monotonic()))
-        except queue.Empty:
-            found, wrong = otherwise, f"no answer within {self._limit_s:g} s"
-        if wrong:
-            failed.append(f"{self._name}: {wrong}")
-            return otherwise
-        return found  # type: ignore[no-any-return]
-
-    def _run(self, look: Callable[[], Any]) -> None:
-        try:
-            self._found.put((look(), ""))
-        except Exception as error:  # noqa: BLE001 - in the middle of an incident: the other collectors go on
-            self._found.put((None, f"{type(error).__name__}: {error}"))
+def _transferred(before: Mapping[int, kernel.Task], after: Mapping[int, kernel.Task]) -> frozenset[int]:
+    """The threads that have read and written so much meanwhile that they move."""
+    return frozenset(
+        number
+        for number, task in after.items()
+        if number in before and task.io_bytes - before[number].io_bytes >= _MOVED_BYTES
+    )
 
 
 def _ask(pids: Set[int], folder: Path, earlier: int) -> None:
@@ -201,18 +184,40 @@ def _blamed(breach: Breach, seen: Mapping[int, Seen], open_spans: Sequence[Span]
     return replace(breach, span=culprit)
 
 
-def _has_moved(process: Seen | None, number: int, folder: Path, failed: list[str]) -> bool:
-    """Whether a busy thread is somewhere else by now: in other functions, or as deep in others."""
-    if process is None or not diagnosis.is_busy(process, number or process.pid):
-        return False
-    was = next((stack for stack in process.dump.stacks if stack.number == number), None)
-    nothing: list[stacks.Dump] = []
-    look = _Collector(
-        "second look", 2 * _QUICK_S, lambda: stacks.dump([process.pid], folder, _QUICK_S, stacks.QUICK)
+def _seen_again(process: Seen, number: int, folder: Path, failed: list[str]) -> Seen:
+    """With what a second look at a busy thread adds: whether it is somewhere else by now, in other functions
+    or as deep in others; and its stack where there was none.
+    """
+    look = Call("second look", _AGAIN_S, lambda: _twice(process, number, folder))
+    was, now = look.given((None, None), failed)
+    if was is None or now is None:
+        return process
+    has_moved = _functions(was) != _functions(now)
+    known = [stack for stack in process.dump.stacks if stack.number != number]
+    return replace(
+        process,
+        dump=replace(process.dump, stacks=(*known, was)),
+        moved=process.moved | ({number} if has_moved else set()),
     )
-    again = look.given(nothing, failed)
-    now = next((stack for dump in again for stack in dump.stacks if stack.number == number), None)
-    return was is not None and now is not None and _functions(was) != _functions(now)
+
+
+def _twice(process: Seen, number: int, folder: Path) -> tuple[stacks.Stack | None, stacks.Stack | None]:
+    """The stacks of a thread at two moments, both by py-spy or both by faulthandler: they name functions in
+    different ways, and of faulthandler's there is none yet of a thread that was not late itself.
+    """
+    is_printed = process.dump.source == "faulthandler"
+    attempts = () if is_printed else stacks.QUICK
+
+    def look() -> stacks.Stack | None:
+        dumps = stacks.dump([process.pid], folder, _QUICK_S, attempts, {process.pid: number})
+        same = [dump for dump in dumps if (dump.source == "faulthandler") is is_printed]
+        return next((stack for dump in same for stack in dump.stacks if stack.number == number), None)
+
+    was = next((stack for stack in process.dump.stacks if stack.number == number), None)
+    if was is None and is_printed:
+        was = look()
+        time.sleep(LOOK_S)
+    return was, look() if was else None
 
 
 def _functions(stack: stacks.Stack) -> list[str]:

@@ -1,12 +1,16 @@
-"""Patience: a span that is late but moves is given more time, up to a bound, instead of being ended."""
+"""Patience: a span that is late but moves is given more time, up to a bound, instead of being ended; one that
+has ended while it was looked at tells more by how it did than by its breach.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness import tree
 from harness.deadlines import Breach, key_of
-from harness.result import Outcome
+from harness.recorder import RAISED
+from harness.result import Outcome, Span
 from harness.verdict import place
 
 _LEAST_S = 1e-3  # less is an error of rounding
@@ -24,7 +28,7 @@ class Patience:
         self.told: list[str] = []
 
     def gives(self, breach: Breach, has_moved: bool) -> bool:
-        """Whether the span that broke its limit may go on. One that has ended while it was looked at may."""
+        """Whether the span that broke its limit may go on; has_moved: it, or what it waits for."""
         span = breach.span
         if breach.outcome is not Outcome.HUNG or span is None or not has_moved:
             return False
@@ -34,6 +38,24 @@ class Patience:
         if more_s < _LEAST_S:
             return False
         self.more_s[key] = given_s + more_s
-        limit = f"limits.{breach.limit}={breach.limit_s:g} s"
-        self.told.append(f"{place(span)} was late ({limit}) but moved: {more_s:g} s more")
+        self.told.append(f"{_late(breach, span)} but moved: {more_s:g} s more")
         return True
+
+    def is_over(self, breach: Breach, spans: Sequence[Span]) -> bool:
+        """Whether the span that broke its limit has ended since, was left by an exception, or has lost its
+        process. A job that has ended was too slow all the same, and so is a point.
+
+        spans  all so far, read after the look
+        """
+        span = breach.span
+        if span is None or breach.limit == "total":
+            return False
+        now = next((one for one in spans if key_of(one) == key_of(span)), span)
+        if now.end_ns and breach.outcome is Outcome.HUNG:
+            self.told.append(f"{_late(breach, span)} but ended while it was looked at")
+            return True
+        return not now.end_ns and (now.count == RAISED or not tree.is_alive(now.pid))
+
+
+def _late(breach: Breach, span: Span) -> str:
+    return f"{place(span)} was late (limits.{breach.limit}={breach.limit_s:g} s)"

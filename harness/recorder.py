@@ -214,7 +214,6 @@ class _Segment:
         component, stage, *_ = (self._map[at : at + _NAME_BYTES] + b"\0").split(b"\0")
         return component.decode(errors="replace"), stage.decode(errors="replace")
 
-
     def threads(self, ident: int) -> set[int]:
         """The numbers of those that had this ident: it is given again once a thread has ended."""
         table = self._map[_THREADS_AT : _THREADS_AT + _NUM_THREADS * _THREAD.size]

@@ -20,7 +20,7 @@ class Outcome(str, Enum):
     OK = "ok"
     SKIPPED = "skipped"  # cannot be run here, by the engine's or the rules' own word
     HUNG = "hung"  # an open span outlived its deadline
-    TIMEOUT = "timeout"  # still moving, but the job or the point took longer than allowed
+    TIMEOUT = "timeout"  # the job or the point took longer than allowed
     OOM = "oom"  # out of memory, host or GPU
     CRASHED = "crashed"  # a process of the tree died without a word of Python
     FAILED = "failed"  # an exception

@@ -1,11 +1,13 @@
 """Stacks of every process of a point, for the moment when one of them is stuck.
 
 py-spy with native frames first; without pausing if that does not answer; faulthandler's own print as the
-last resort. Each attempt has its own time limit: the tool that looks at a hang can hang too.
+last resort, in which the thread that its signal is sent to can be told from the others. Each attempt has its
+own time limit: the tool that looks at a hang can hang too.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
@@ -15,15 +17,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-_ATTEMPTS = ("--native", "--nonblocking")
-QUICK = _ATTEMPTS[1:]
+from harness.within import Call
+
+ATTEMPTS = ("--native", "--nonblocking")
+QUICK = ATTEMPTS[1:]
 _EXCERPT_FRAMES = 14
+_PRINTED_S = 1.0
+_REST_S = 4.0  # for what is read of /proc, and for two prints of faulthandler
+_CURRENT = "Current thread "
+_PRINTED = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
+_LIBC = ctypes.CDLL(None)
 _FATAL = re.compile(r"^Fatal Python error.*?^Current thread 0x([0-9a-f]+)", re.MULTILINE | re.DOTALL)
 
 
@@ -40,26 +50,43 @@ class Stack:
 
 @dataclass(frozen=True)
 class Dump:
-    """What was seen of one process: its stacks, or the text that explains or replaces them."""
+    """What was seen of one process: its stacks, and the text that explains or replaces them. complaints: of
+    those that were asked before and did not answer.
+    """
 
     pid: int
     source: str  # "py-spy --native", "py-spy --nonblocking" or "faulthandler"
     stacks: tuple[Stack, ...]
     text: str
     state: str
+    complaints: tuple[str, ...] = ()
 
 
 def dump(
-    pids: Sequence[int], folder: Path, limit_s: float = 6.0, attempts: Sequence[str] = _ATTEMPTS
+    pids: Sequence[int],
+    folder: Path,
+    limit_s: float = 6.0,
+    attempts: Sequence[str] = ATTEMPTS,
+    threads: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Dump]:
     """Look at every process at once; each attempt takes at most limit_s.
 
     attempts  what py-spy is asked for, until it answers; QUICK does not pause the process
+    threads   by process, the one whose stack is wanted if only faulthandler answers; else it is the first
     """
-    if not pids:
-        return []
-    with ThreadPoolExecutor(max_workers=len(pids)) as pool:
-        return list(pool.map(lambda pid: _dump_one(pid, folder, limit_s, attempts), pids))
+    in_all_s = limit_s * len(attempts) + _REST_S
+    looks = {
+        pid: Call(
+            "stacks", in_all_s, partial(_dump_one, pid, folder, limit_s, attempts, threads.get(pid) or pid)
+        )
+        for pid in pids
+    }
+    return [_given(pid, look) for pid, look in looks.items()]
+
+
+def _given(pid: int, look: Call) -> Dump:
+    failed: list[str] = []
+    return look.given(None, failed) or Dump(pid, "nothing", (), "\n".join(failed), "", tuple(failed))
 
 
 def write(dumps: Sequence[Dump], path: Path) -> None:
@@ -106,9 +133,9 @@ def py_spy() -> str | None:
     )
 
 
-def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -> Dump:
+def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str], number: int) -> Dump:
     state = process_state(pid)
-    complaints = []
+    complaints: list[str] = []
     tool = py_spy()
     for attempt in attempts if tool else ():
         command = [str(tool), "dump", "--json", "--full-filenames", attempt, "--pid", str(pid)]
@@ -116,7 +143,7 @@ def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -
             answer = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
             if answer.returncode == 0:
                 stacks = tuple(_stack(pid, thread) for thread in json.loads(answer.stdout))
-                return Dump(pid, f"py-spy {attempt}", stacks, "", state)
+                return Dump(pid, f"py-spy {attempt}", stacks, "", state, tuple(complaints))
             complaints.append(f"py-spy {attempt}: {answer.stderr.strip()}")
         except OSError as error:
             complaints.append(f"py-spy {attempt}: {error}")
@@ -126,7 +153,7 @@ def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str]) -
             complaints.append(f"py-spy {attempt}: unreadable answer ({error})")
     if not tool:
         complaints.append("py-spy is not installed")
-    return Dump(pid, "faulthandler", (), _ask_faulthandler(pid, folder) or "\n".join(complaints), state)
+    return _by_faulthandler(pid, number, folder, complaints, state)
 
 
 def died(folder: Path) -> dict[int, int]:
@@ -140,20 +167,37 @@ def died(folder: Path) -> dict[int, int]:
     return found
 
 
-def _ask_faulthandler(pid: int, folder: Path, patience_s: float = 1.0) -> str:
-    """Only processes that have registered for SIGUSR1 are asked: it would end any other."""
+def _by_faulthandler(pid: int, number: int, folder: Path, complaints: list[str], state: str) -> Dump:
+    """Only a process that has registered for SIGUSR1 is asked: it would end any other."""
     path = folder / f"faulthandler-{pid}.txt"
-    if not path.is_file():
-        return ""
-    try:
-        os.kill(pid, signal.SIGUSR1)
-    except ProcessLookupError:
-        return ""
-    until = time.monotonic() + patience_s
-    while time.monotonic() < until and not path.stat().st_size:
+    # A thread that is deep in the kernel takes no signal, and one that is gone none either: then the first.
+    for asked in dict.fromkeys((number, pid)) if path.is_file() else ():
+        earlier = path.stat().st_size
+        if _LIBC.tgkill(pid, asked, signal.SIGUSR1) == 0 and (text := _added(path, earlier)):
+            # It says which thread the signal came to, but not by the number that spans have.
+            blocks = sorted(text.split("\n\n"), key=lambda block: not block.startswith(_CURRENT))
+            frames = _PRINTED.findall(blocks[0]) if blocks[0].startswith(_CURRENT) else []
+            stack = Stack(
+                pid, f"thread {asked}", False, tuple(f"{f} ({at}:{n})" for at, n, f in frames), asked
+            )
+            stacks = (stack,) if frames else ()
+            return Dump(pid, "faulthandler", stacks, "\n\n".join(blocks), state, tuple(complaints))
+    if path.is_file():
+        complaints.append(f"faulthandler: no answer within {_PRINTED_S:g} s")
+    return Dump(pid, "faulthandler", (), "\n".join(complaints), state, tuple(complaints))
+
+
+def _added(path: Path, earlier: int) -> str:
+    """What a file has beyond its earlier size, once that grows no more."""
+    until, size = time.monotonic() + _PRINTED_S, earlier
+    while time.monotonic() < until:
         time.sleep(0.05)
-    time.sleep(0.05)  # the print goes on for some lines after its first
-    return path.read_text(errors="replace")
+        before, size = size, path.stat().st_size
+        if earlier < before == size:
+            break
+    with path.open("rb") as file:
+        file.seek(earlier)
+        return file.read().decode(errors="replace").strip()
 
 
 def _stack(pid: int, thread: dict[str, Any]) -> Stack:
@@ -190,8 +234,9 @@ def _wchan(folder: Path) -> str:
 
 
 def _section(dump: Dump) -> str:
-    lines = [f"process {dump.pid} ({dump.source}): {dump.state}", dump.text]
-    for stack in dump.stacks:
+    told = [] if dump.text and not dump.stacks else dump.complaints
+    lines = [f"process {dump.pid} ({dump.source}): {dump.state}", *told, dump.text]
+    for stack in () if dump.text else dump.stacks:
         lines.append(f"  thread {stack.thread}" + (" (holds the GIL)" if stack.holds_gil else ""))
         lines += [f"    {frame}" for frame in stack.frames]
     return "\n".join(line for line in lines if line)

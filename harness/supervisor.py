@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import secrets
@@ -29,14 +30,15 @@ from harness import (
     variables,
     verdict,
 )
-from harness.deadlines import Breach, find_breach, key_of
+from harness.deadlines import Breach, find_breach
 from harness.patience import Patience
 from harness.point import Point
-from harness.recorder import Reader
+from harness.recorder import RAISED, Reader
 from harness.result import Measurement, PointResult, Sample, Span
 from harness.telemetry import Sampler
 
 POLL_S = 0.2
+_REAPED_S = 5.0  # within which the kernel has to tell the end of a process that is no more
 _MOST_WORDS = 4000
 
 Progress = Callable[[Sequence[Span], float], None]
@@ -163,7 +165,7 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
     """Poll until the child ends (None) or a deadline is broken by what does not move; then the stacks are on
     disk, the tree still alive.
     """
-    reader, patience = watched.reader, Patience(point.limits)
+    reader, patience, running_ns = watched.reader, Patience(point.limits), 0
     while True:
         try:
             watched.process.wait(POLL_S)
@@ -173,12 +175,14 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
         now_ns = time.monotonic_ns()
         open_spans = _of_the_living(reader.open())
         awaiting = any(span.phase == "await" for span in open_spans)
+        if any(span.count != RAISED for span in open_spans):
+            running_ns = now_ns  # no exception and no death leaves a moment in a span: idle counts from here
         breach = find_breach(
             now_ns,
             open_spans,
             reader.first_frames,
             watched.started_ns,
-            reader.last_sign_ns,
+            max(reader.last_sign_ns, running_ns),
             point.limits,
             reader.moved_ns if awaiting else {},  # over all jobs so far: not at every look
             patience.more_s,
@@ -188,19 +192,23 @@ def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> 
                 watched.token, watched.process.pid, reader.pids, breach, reader.spans(), folder
             )
             reader.poll()
-            if not patience.gives(found.breach, _moves(found, reader)):
-                watched.evidence |= found.evidence | ({"moved": patience.told} if patience.told else {})
+            goes_on = _goes_on(watched, patience, breach, found)
+            watched.evidence |= {"moved": patience.told} if patience.told else {}
+            if not goes_on:
+                watched.evidence |= found.evidence
                 watched.deadline_ns = now_ns - round(breach.late_s * 1e9)
                 return found.breach
-            watched.evidence["moved"] = patience.told
         progress(open_spans, (now_ns - watched.started_ns) / 1e9)
 
 
-def _moves(found: evidence.Incident, reader: Reader) -> bool:
-    """Whether what is late was seen to move, or has ended while it was looked at."""
-    span = found.breach.span
-    is_over = span is not None and key_of(span) not in map(key_of, reader.open())
-    return found.diagnosis.kind == "moving" or is_over
+def _goes_on(watched: Watched, patience: Patience, breach: Breach, found: evidence.Incident) -> bool:
+    """Whether a breach is no reason to end the tree: what is late, or to blame for that, has ended while it
+    was looked at, and how it did tells more; or it moves and is given more time.
+    """
+    spans = watched.reader.spans()
+    if any(patience.is_over(one, spans) for one in (breach, found.breach)):
+        return True
+    return watched.process.poll() is not None or patience.gives(breach, found.diagnosis.kind == "moving")
 
 
 def _of_the_living(spans: Sequence[Span]) -> list[Span]:
@@ -215,9 +223,10 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
     """
     left = tree.members(watched.token, watched.process.pid)
     behind = [] if watched.process.poll() is None else left
-    seen = leftovers.held(process.pid for process in left)
+    seen = leftovers.held(process.pid for process in left) or ()
     survivors = tree.end(watched.token, watched.process.pid) if left else []
-    watched.process.wait() if not survivors else watched.process.poll()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        watched.process.wait(0 if survivors else _REAPED_S)
     watched.ended_ns = time.monotonic_ns()
     samples = watched.sampler.stop()
     if watched.recording:
@@ -232,7 +241,8 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
         watched.evidence["ended_after_s"] = (watched.ended_ns - watched.deadline_ns) / 1e9
     stated = {
         "left_behind": [f"{process.pid} ({process.state})" for process in behind],
-        "survivors": [f"{process.pid} ({process.state})" for process in survivors],
+        "survivors": [f"{process.pid} ({process.state})" for process in survivors]
+        or [f"{watched.process.pid} (killed, and not gone)"] * (watched.process.returncode is None),
         "shared_memory_removed": removed,
         "shared_memory_left": unknown,
         "vram_leak_mib": sum(leak.values()),
@@ -250,7 +260,9 @@ def _last_words(folder: Path) -> str:
     """
     found = []
     for path in sorted(folder.glob("faulthandler-*.txt")):
-        blocks = path.read_text(errors="replace").split("\n\n")
+        _, fatal, last = path.read_text(errors="replace").rpartition("Fatal Python error")
+        # What stands before it was printed when it was asked what it is at.
+        blocks = (fatal + last).split("\n\n") if fatal else []
         blocks.sort(key=lambda block: ("Fatal" not in block, "Current thread" not in block))
         text = "\n\n".join(blocks).strip()
         found += [f"process {path.stem.partition('-')[2]}\n{text[:_MOST_WORDS]}"] if text else []

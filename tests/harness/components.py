@@ -34,8 +34,12 @@ class StuckBetween(Simulated):
 class SlowToAttest(Simulated):
     """Hashes a large checkpoint, as it were."""
 
+    def __init__(self, attest_s: float, **given: Any) -> None:
+        super().__init__(**given)
+        self._attest_s = attest_s
+
     def attest(self) -> Mapping[str, Any]:
-        time.sleep(0.8)
+        time.sleep(self._attest_s)
         return super().attest()
 
 

@@ -42,6 +42,7 @@ def seen(
     files: Mapping[int, Mapping[int, str]] | None = None,
     pid: int = PID,
     parent: int = 1,
+    moved: tuple[int, ...] = (),
 ) -> Seen:
     return Seen(
         pid,
@@ -51,6 +52,7 @@ def seen(
         cores or {},
         None if waits is None else {told["number"]: told for told in waits},
         files or {},
+        frozenset(moved),
     )
 
 
@@ -76,8 +78,8 @@ def test_a_thread_that_computes_spins_in_its_innermost_function_of_python() -> N
 
 
 def test_a_thread_that_is_elsewhere_by_now_is_slow_but_moves() -> None:
-    process = seen(task(PID, "R"), stacks=(stack(PID, SPIN),), cores={PID: 0.98})
-    assert told(process, moved=True) == ("moving", f"the main thread is slow but moves: now at {SPIN}")
+    process = seen(task(PID, "R"), stacks=(stack(PID, SPIN),), cores={PID: 0.98}, moved=(PID,))
+    assert told(process) == ("moving", f"the main thread is slow but moves: now at {SPIN}")
 
 
 @pytest.mark.parametrize(
@@ -322,6 +324,43 @@ def test_a_join_of_a_thread_that_waits_for_this_ones_lock_is_a_deadlock() -> Non
         "the main thread waits for the end of thread worker 1, which waits for lock state, held by the main"
         " thread: a circle of the main thread and worker 1",
     )
+
+
+@pytest.mark.parametrize(("kind", "behind"), [("join", "which"), ("lock", "held by worker 1, which")])
+@pytest.mark.parametrize(("moved", "is_slow"), [((101,), True), ((PID,), False), ((), False)])
+def test_who_waits_for_a_thread_that_moves_is_slow_and_moves(
+    kind: str, behind: str, moved: tuple[int, ...], is_slow: bool
+) -> None:
+    process = seen(
+        task(PID, call=FUTEX),
+        task(101, "R"),
+        stacks=(stack(101, SPIN, thread="worker 1"),),
+        waits=(wait(PID, "MainThread", kind, "worker 1's", owner=101), wait(101, "worker 1")),
+        cores={101: 0.9},
+        moved=moved,
+    )
+    does = f"is slow but moves: now at {SPIN}" if is_slow else f"spins in {SPIN}"
+    stuck = {"join": "spinning", "lock": "lock"}[kind]
+    assert told(process) == (
+        "moving" if is_slow else stuck, f"the main thread waits for worker 1's, {behind} {does}"
+    )  # fmt: skip
+
+
+def test_who_computes_at_the_end_of_a_chain_is_told_wherever_it_is() -> None:
+    joined = seen(
+        task(PID, call=FUTEX),
+        task(101, "R"),
+        waits=(wait(PID, "MainThread", "join", "the end of thread worker 1", owner=101),),
+        cores={101: 0.9},
+    )
+    parent = seen(task(PID), waits=(wait(PID, "MainThread", "child", "the end of process 200", child=200),))
+    child = seen(task(200, "R"), pid=200, parent=PID, cores={200: 0.9})
+    assert found(joined).busy == (PID, 101)
+    assert found(parent, child).busy == (200, 200)
+    assert found(seen(task(PID, "R"), cores={PID: 0.9})).busy == (PID, PID)
+    assert found(seen(task(PID, call=NANOSLEEP))).busy is None
+    assert told(parent, child)[0] == "child"
+    assert told(parent, replace(child, moved=frozenset({200})))[0] == "moving"
 
 
 def test_an_import_lock_has_who_imports() -> None:

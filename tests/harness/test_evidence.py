@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import signal
@@ -16,18 +17,20 @@ from typing import Any
 
 import pytest
 
-from harness import evidence, gpu, stacks, tree
+from harness import child, events, evidence, gpu, stacks, tree
 from harness.deadlines import Breach
 from harness.diagnosis import Seen
+from harness.events import Events
 from harness.evidence import Incident
 from harness.kernel import Task
 from harness.result import Outcome, Span
 from harness.stacks import Dump, Stack
 from tests.harness.points import environment, wait_until
 
-# Prepared as harness/child.py prepares itself; strikes when it is told to, or at once.
+# Prepared as harness/child.py prepares itself; strikes when it is told to, or at once, or in another thread
+# whose end it waits for.
 STUCK = """
-import functools, sys, threading, time
+import functools, subprocess, sys, threading, time
 from pathlib import Path
 from engines import misdeeds
 from harness import child, waits, witness
@@ -46,7 +49,14 @@ witness.start(tell)
 (folder / "ready").touch()
 while kind.endswith("_later") and not (folder / "strike").exists():
     time.sleep(0.02)
-misdeeds.strike({"kind": kind.removesuffix("_later"), "seconds": 60})
+fault = {"kind": kind.partition("_joined")[0].removesuffix("_later"), "seconds": 60}
+if kind == "copy":
+    subprocess.run(["dd", "if=/dev/zero", "of=/dev/null"], stderr=subprocess.DEVNULL)
+if kind.endswith("_joined"):
+    worker = threading.Thread(target=misdeeds.strike, args=(fault,), name="worker", daemon=True)
+    worker.start()
+    worker.join()
+misdeeds.strike(fault)
 """
 PYTHON = sys.executable  # a test puts another in its place, to hide the py-spy beside it
 
@@ -161,6 +171,20 @@ def test_what_is_stuck_is_told_with_its_evidence(stuck: Make, kind: str) -> None
     assert ("hidden" in told) is (kind == "hidden")
 
 
+@pytest.mark.parametrize(("error", "told"), [(SystemExit(0), []), (KeyError("name"), ["KeyError"])])
+def test_a_thread_that_ends_by_sys_exit_did_not_die_of_an_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, told: list[str]
+) -> None:
+    def ends() -> None:
+        raise error
+
+    monkeypatch.setattr(threading, "excepthook", functools.partial(child._tell_hidden, Events(tmp_path)))
+    thread = threading.Thread(target=ends)
+    thread.start()
+    thread.join(5.0)
+    assert [event["type"] for event in events.read(tmp_path) if event["event"] == "hidden"] == told
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "script"),
@@ -175,6 +199,10 @@ def test_without_py_spys_answer_class_and_sentence_stay(
     incident = point.gathered()
     assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES[kind]
     assert f"in _{kind}" in (point.folder / "stacks.txt").read_text()  # by faulthandler
+    assert f"_{kind} (" in incident.evidence["excerpt"]
+    [failed] = incident.evidence["failed"]
+    assert failed.startswith(f"stacks of process {point.pid}: py-spy --native: ")
+    assert "py-spy --nonblocking: " in failed
     assert incident.breach.span is not None
     assert (incident.breach.span.pid, incident.breach.span.thread) == (point.pid, point.pid)
 
@@ -221,16 +249,44 @@ def test_a_child_that_is_waited_for_is_followed(stuck: Make) -> None:
     assert tree.is_alive(child)  # who has no witness is not sent its signal, which would end it
 
 
-def test_one_that_is_elsewhere_at_a_second_look_moves(stuck: Make) -> None:
-    point = stuck("crawl")
+JOINS = "the main thread waits for the end of thread worker, which "
+
+
+@pytest.mark.parametrize("script", ["", pytest.param(DENIES, marks=pytest.mark.slow)], ids=["", "denies"])
+@pytest.mark.parametrize(("kind", "who"), [("crawl", "the main thread "), ("crawl_joined", JOINS)])
+def test_one_that_is_elsewhere_at_a_second_look_moves_and_so_does_who_waits_for_it(
+    stuck: Make, py_spy: Callable[[str], None], kind: str, who: str, script: str
+) -> None:
+    if script:
+        py_spy(script)
+    point = stuck(kind)
     # Of some looks, for it may be in the same function twice.
-    assert wait_until(lambda: point.gathered().diagnosis.kind == "moving", 15.0)
+    found = wait_until(
+        lambda: next((d for d in [point.gathered().diagnosis] if d.kind == "moving"), None), 15.0
+    )
+    assert found
+    assert found.sentence.startswith(f"{who}is slow but moves: now at ")
+    assert ".py:" in found.sentence
 
 
-def test_one_that_spins_in_one_function_does_not_move(stuck: Make) -> None:
-    point = stuck("busy")
-    kinds = {point.gathered().diagnosis.kind for _ in range(2)}
-    assert kinds == {"spinning"}
+@pytest.mark.parametrize("script", ["", pytest.param(DENIES, marks=pytest.mark.slow)], ids=["", "denies"])
+@pytest.mark.parametrize(("kind", "who"), [("busy", "the main thread "), ("busy_joined", JOINS)])
+def test_one_that_spins_in_one_function_does_not_move(
+    stuck: Make, py_spy: Callable[[str], None], kind: str, who: str, script: str
+) -> None:
+    if script:
+        py_spy(script)
+    point = stuck(kind)
+    for _ in range(2):
+        diagnosis = point.gathered().diagnosis
+        assert diagnosis.kind == "spinning"
+        assert diagnosis.sentence.startswith(f"{who}spins in _busy (")
+
+
+def test_who_waits_for_a_program_that_reads_and_writes_is_slow_and_moves(stuck: Make) -> None:
+    diagnosis = stuck("copy").gathered().diagnosis
+    assert diagnosis.kind == "moving"
+    assert "waits for the end of process " in diagnosis.sentence
 
 
 # --- collectors that fail

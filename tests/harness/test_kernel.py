@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import platform
 import select
 import signal
 import socket
@@ -150,6 +151,22 @@ def test_calls_are_known_by_what_they_wait_for(start: Start, pipe: tuple[int, in
 )
 def test_the_names_of_many_kernels_mean_the_same(wchan: str, call: int, kind: str) -> None:
     assert kernel.waits_for(Task(1, "python", "S", wchan, call, 3, 0.0)) == kind
+
+
+@pytest.mark.parametrize(
+    ("machine", "wchan", "kind"),
+    [
+        ("x86_64", "", "file lock"),
+        ("x86_64", "poll_schedule_timeout", "file lock"),
+        ("aarch64", "", ""),
+        ("aarch64", "poll_schedule_timeout", "files"),  # 73 is ppoll there
+    ],
+)
+def test_the_numbers_of_calls_mean_nothing_on_another_machine(
+    monkeypatch: pytest.MonkeyPatch, machine: str, wchan: str, kind: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert kernel.waits_for(Task(1, "python", "S", wchan, 73, 3, 0.0)) == kind
 
 
 def test_the_child_that_is_waited_for_is_told_unless_it_is_any() -> None:

@@ -140,7 +140,7 @@ def test_a_fault_that_strikes_nowhere_is_refused_beside_a_point_without_one() ->
 
 
 def test_a_fault_of_cuda_cannot_strike_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "handles", lambda: [])
+    monkeypatch.setattr(gpu, "handles", list)
     without = planned("fault.kind=cuda_oom", "fault.component=avatar")
     assert without.not_applicable == "fault.kind=cuda_oom: no NVIDIA GPU and driver found here; use another"
     with pytest.raises(SettingError, match="no NVIDIA GPU"):

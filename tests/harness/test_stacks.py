@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from harness.stacks import Dump, Stack
 from tests.harness.points import environment, wait_until
 
 STUCK = """
-import sys, threading
+import sys, threading, time
 from pathlib import Path
 from harness.child import prepare_process
 folder = Path(sys.argv[1])
@@ -23,9 +25,18 @@ prepare_process(folder)
 def wait_for_godot():
     (folder / "ready").touch()
     threading.Event().wait()
+def leave_for_another_place():
+    (folder / "left").touch()
+    threading.Event().wait()
+def idle():
+    threading.Event().wait()
 thread = threading.Thread(target=wait_for_godot, name="worker 1", daemon=True)
 thread.start()
-thread.join()
+for number in range(6):
+    threading.Thread(target=idle, daemon=True).start()
+while not (folder / "leave").exists():
+    time.sleep(0.01)
+leave_for_another_place()
 """
 
 
@@ -56,9 +67,59 @@ def test_without_py_spy_the_process_prints_its_own_stacks(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     [dump] = stacks.dump([stuck], tmp_path)
-    assert (dump.source, dump.stacks) == ("faulthandler", ())
+    assert (dump.source, dump.complaints) == ("faulthandler", ("py-spy is not installed",))
     assert "in wait_for_godot" in dump.text
-    assert "wait_for_godot" in stacks.excerpt([dump], stuck, 1, tmp_path)
+    stacks.write([dump], tmp_path / "stacks.txt")
+    assert "\npy-spy is not installed\n" in (tmp_path / "stacks.txt").read_text()
+
+
+@pytest.mark.parametrize("of_worker", [True, False])
+def test_without_py_spy_the_thread_that_is_asked_for_comes_first(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_worker: bool
+) -> None:
+    """faulthandler names no thread as the spans do, and prints the main one last."""
+    numbers = sorted(int(task.name) for task in Path(f"/proc/{stuck}/task").iterdir())
+    number = numbers[1] if of_worker else stuck
+    monkeypatch.setattr(stacks, "py_spy", lambda: None)
+    [dump] = stacks.dump([stuck], tmp_path, 6.0, (), {stuck: number})
+    lines = stacks.excerpt([dump], stuck, number, tmp_path).splitlines()
+    assert lines[0] == f"process {stuck}, thread {number}"
+    assert any(line.startswith("    wait_for_godot (<string>:") for line in lines) is of_worker
+    assert any(line.startswith("    <module> (<string>:") for line in lines) is not of_worker
+    assert dump.text.splitlines()[0].startswith("Current thread 0x")
+    [stack] = dump.stacks
+    assert (stack.pid, stack.number) == (stuck, number)
+
+
+def test_a_second_print_of_a_process_is_told_without_its_first(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "py_spy", lambda: None)
+    stacks.dump([stuck], tmp_path)
+    (tmp_path / "leave").touch()
+    assert wait_until((tmp_path / "left").exists)
+    [dump] = stacks.dump([stuck], tmp_path)
+    assert dump.text.count("Current thread") == 1
+    assert "leave_for_another_place (" in stacks.excerpt([dump], stuck, stuck, tmp_path)
+
+
+def test_a_thread_that_is_gone_does_not_keep_its_process_from_printing(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacks, "py_spy", lambda: None)
+    [dump] = stacks.dump([stuck], tmp_path, 6.0, (), {stuck: 2**22 + 1})
+    assert [stack.number for stack in dump.stacks] == [stuck]
+
+
+def test_a_process_that_does_not_print_is_complained_about(
+    stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.kill(stuck, signal.SIGSTOP)
+    monkeypatch.setattr(stacks, "py_spy", lambda: None)
+    monkeypatch.setattr(stacks, "_PRINTED_S", 0.1)
+    [dump] = stacks.dump([stuck], tmp_path)
+    assert dump.complaints == ("py-spy is not installed", "faulthandler: no answer within 0.1 s")
+    assert dump.text == "\n".join(dump.complaints)
 
 
 def test_a_tool_that_does_not_answer_does_not_hang_the_harness(
@@ -71,6 +132,9 @@ def test_a_tool_that_does_not_answer_does_not_hang_the_harness(
     [dump] = stacks.dump([stuck], tmp_path, limit_s=0.2)
     assert dump.source == "faulthandler"
     assert "in wait_for_godot" in dump.text
+    assert dump.complaints == tuple(
+        f"py-spy {attempt}: no answer within 0.2 s" for attempt in ("--native", "--nonblocking")
+    )
 
 
 def test_a_tool_that_talks_nonsense_is_passed_over(

@@ -167,9 +167,9 @@ def test_a_hang_where_no_span_is_open_breaks_the_idle_limit(measured: Measured) 
 
 
 def test_reading_back_what_runs_is_no_idleness(measured: Measured) -> None:
-    slow = avatar(_target_=HERE + "SlowToAttest")
+    slow = avatar(_target_=HERE + "SlowToAttest", attest_s=0.8)
     assert measured(point(limits={"idle": 0.4}, avatar=slow)).result.outcome is Outcome.OK
-    late = measured(point(limits={"idle": 0.4, "load": 0.5}, avatar=slow)).result
+    late = measured(point(limits={"idle": 0.4, "load": 0.5}, avatar=slow | {"attest_s": 60.0})).result
     assert (late.outcome, late.phase, late.component) == (Outcome.HUNG, "attest", "avatar")
 
 
