@@ -110,7 +110,7 @@ def test_an_error_in_a_short_clip_is_a_failure_in_its_stage(measured: Measured) 
     assert "in _warp_f3d_worker" in state["worker_traceback"]
 
 
-@pytest.mark.parametrize("part", ["warp_f3d", "writer"])
+@pytest.mark.parametrize("part", ["warp_f3d", pytest.param("writer", marks=pytest.mark.slow)])
 def test_an_error_in_a_long_clip_is_the_known_deadlock_with_its_hidden_exception(
     measured: Measured, part: str
 ) -> None:
@@ -165,6 +165,7 @@ def test_an_error_online_with_speech_far_ahead_is_the_deadlock_of_close_itself(m
     assert result.evidence["states"]["worker 0"]["avatar"]["threads_alive"] == []
 
 
+@pytest.mark.slow
 def test_an_exception_that_upstream_holds_back_is_told_at_any_breach(measured: Measured) -> None:
     """The warp has failed, and upstream knows; the job is late for another reason, in a long write."""
     broken = {"part": "warp_f3d", "call": 5, "slow": {"writer": 60.0}}
@@ -174,6 +175,7 @@ def test_an_exception_that_upstream_holds_back_is_told_at_any_breach(measured: M
     assert result.reason.endswith(f"; upstream holds back an exception until its close() is over: {told}")
 
 
+@pytest.mark.slow
 def test_a_deadlock_in_one_of_two_processes_names_its_worker(measured: Measured) -> None:
     broken = {"part": "decode_f3d", "call": 5, "job": 0, "slow": {"audio2motion": 0.5}}
     result = measured(10.0, broken, executor="processes", workers=2, jobs=40).result

@@ -17,6 +17,7 @@ import pytest
 
 from engines import misdeeds
 from harness import kernel
+from tests.harness.cases import some_now
 from tests.harness.points import ROOT, environment, processes_with, wait_until
 
 # A thread beats into a file for as long as it gets the GIL. SIGUSR1 asks for the stacks, as in the child.
@@ -192,7 +193,7 @@ WAITING = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", WAITING)
+@pytest.mark.parametrize("kind", some_now(WAITING))
 def test_who_waits_for_ever_uses_no_cpu_and_lets_others_run(strike: Strike, kind: str) -> None:
     struck = strike(kind)
     assert not struck.came_back(0.3)

@@ -217,7 +217,7 @@ def ended(measured: Measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return measure
 
 
-@pytest.mark.parametrize("executor", ["sequential", "processes"])
+@pytest.mark.parametrize("executor", ["sequential", pytest.param("processes", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("how", "outcome", "words"),
     [

@@ -40,7 +40,7 @@ def test_a_point_that_works_has_every_job_and_a_wall_time(measured: Measured) ->
     assert not [span for span in measurement.spans if not span.end_ns and span.phase != "shutdown"]
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_worker_that_hangs_in_its_load_is_named(measured: Measured, tmp_path: Path, executor: str) -> None:
     fault = break_avatar("hang", phase="load", worker=1)
     tried = point(executor, 2, limits={"load": 0.5}, fault=fault)
@@ -57,7 +57,7 @@ def test_a_worker_that_hangs_in_its_load_is_named(measured: Measured, tmp_path: 
     assert nothing_is_left(tried)
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_stuck_worker_shows_although_the_other_goes_on(measured: Measured, executor: str) -> None:
     slow = avatar(stages={"motion": {"sleep_s": 0.05}, "write": {}})
     fault = break_avatar("hang", stage="motion", worker=0)
@@ -68,7 +68,7 @@ def test_a_stuck_worker_shows_although_the_other_goes_on(measured: Measured, exe
     assert 0 not in [job.worker for job in result.jobs]
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_who_holds_the_gil_is_blamed_and_not_who_waits_for_it(measured: Measured, executor: str) -> None:
     fault = break_avatar("gil", stage="motion", worker=1)
     tried = point(executor, 2, limits={"stage": 0.5}, fault=fault)
@@ -81,7 +81,9 @@ def test_who_holds_the_gil_is_blamed_and_not_who_waits_for_it(measured: Measured
     assert nothing_is_left(tried)
 
 
-@pytest.mark.parametrize("executor", ["sequential", "threads", "processes"])
+@pytest.mark.parametrize(
+    "executor", ["sequential", "threads", pytest.param("processes", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("kind", "outcome", "words"),
     [

@@ -72,6 +72,7 @@ def test_another_error_of_py_spy_is_told_as_it_is(tmp_path: Path, monkeypatch: p
     assert line.mend == "python -m pip install --force-reinstall --no-deps py-spy"
 
 
+@pytest.mark.slow
 def test_a_py_spy_that_hangs_ends_in_its_time_with_all_that_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
