@@ -16,7 +16,7 @@ from tests.harness.points import ROOT, environment
 
 WORK = [
     "device=cpu", "size=tiny", "workload.jobs=8", "workload.texts=[A short one.,And a somewhat longer.]",
-    "workload.tokens_per_char=0.8", "avatar.steps=5", "quality.frames=0",
+    "workload.tokens_per_char=0.8", "avatar.steps=5", "quality.frames=0", "report=false",
 ]  # fmt: skip
 TWO = "executor.workers=2"
 # name -> what is added for it

@@ -137,7 +137,10 @@ def test_coordinates_stay_in_single_precision_when_the_weights_are_not():
     assert (found - expected).abs().mean() < 2 * 2**-8
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "decoder" else name for name in NETWORKS],
+)
 def test_a_forward_pass_can_be_exported_without_python_control_flow(network):
     module, given = filled(network), tuple(inputs(network, 1))
     exported = torch.export.export(module, given).module()
