@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from engines.ditto.features import PRESENT
 from engines.ditto.networks import build
@@ -15,6 +14,7 @@ from engines.ditto.networks.lmdm import ContextEncoder, GuidedStep
 from engines.ditto.plans import plans
 from engines.ditto.preparing import Shape, call_shapes
 from engines.ditto.settings import Settings
+from engines.operations import counted
 
 Work = dict[str, float]
 _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
@@ -60,11 +60,10 @@ def _call(name: str, size: str, shapes: tuple[tuple[str, Shape], ...]) -> Mappin
         key: torch.empty(shape, device="meta", dtype=torch.int64 if key == "time" else torch.float32)
         for key, shape in shapes
     }
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        result = module(*inputs.values())
+    result, flops = counted(lambda: module(*inputs.values()))
     outputs = [result] if isinstance(result, Tensor) else list(result)
     return {
-        "flops": float(counter.get_total_flops()),
+        "flops": flops,
         "weights": float(sum(weight.numel() for weight in _used(name, module))),
         "passed": float(sum(tensor.numel() for tensor in [*inputs.values(), *outputs])),
     }

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from engines.operations import counted
 from engines.xtts.hifigan import folded, hop
 from engines.xtts.plans import Plan
 
@@ -50,12 +50,11 @@ def _vocoder_work(generator: nn.Module, precision: str) -> dict[str, float]:
         torch.empty((1, channels, FRAMES), device="meta"),
         torch.empty((1, voice, 1), device="meta"),
     )
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        plain(*inputs)
+    _, flops = counted(lambda: plain(*inputs))
     samples = FRAMES * hop(plain)
     weights = sum(weight.numel() for weight in plain.parameters())
     passed = sum(tensor.numel() for tensor in inputs) + samples
     return {
-        "flops": counter.get_total_flops() / samples,
+        "flops": flops / samples,
         "bytes": (weights * _BYTES[precision] + passed * 4) / samples,
     }
