@@ -40,6 +40,11 @@ def killed_after(here: Path, seconds: float) -> bool:
     return False
 
 
+def left_of(here: Path) -> tuple[list[int], list[str]]:
+    """Its processes and its temporary files."""
+    return processes_with(str(here)), [str(path) for path in (here / "tmp").rglob("*")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_a_harness_killed_at_random_moments_loses_nothing_and_goes_on(here: Path, seed: int) -> None:
@@ -56,7 +61,8 @@ def test_a_harness_killed_at_random_moments_loses_nothing_and_goes_on(here: Path
         kills += killed_after(here, draw.uniform(0.05, 6.0))
         after = finished(run)
         assert before.items() <= after.items()
-        assert wait_until(lambda: not processes_with(str(here)) and not any((here / "tmp").iterdir()), 10)
+        wait_until(lambda: left_of(here) == ([], []), 10)
+        assert left_of(here) == ([], [])
     ended = subprocess.run(
         command(*SWEEP),
         cwd=here,
