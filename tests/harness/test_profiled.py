@@ -78,7 +78,10 @@ def test_memray_sees_the_load_of_every_worker(profiled: Profiled, executor: str,
 @pytest.mark.parametrize("kind", ["py_spy", "memory"])
 def test_a_point_that_hangs_leaves_what_was_seen_until_then(profiled: Profiled, kind: str) -> None:
     hang = {"kind": "hang", "component": "avatar"}
-    found = profiled(kind, complete(point("threads", 2, fault=hang, limits={"stage": 0.2})))
+    computes = speaker(
+        stages={"speak": {"compute_s": 0.6}}
+    )  # before it; who waits for ever is not seen to work
+    found = profiled(kind, complete(point("threads", 2, fault=hang, limits={"stage": 0.2}, tts=computes)))
     assert (found["outcome"], found["problems"]) == ("hung", [])
     assert found["top"]
 
