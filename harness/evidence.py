@@ -100,23 +100,21 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path, late: Span
     failed: list[str] = []
     before, began = {pid: kernel.tasks(pid) for pid in pids}, time.monotonic()
     gpus = Call("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
-    threads = {late.pid: late.thread} if late else {}
-    stacked = Call(
-        "stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, folder, _STACKS_S, stacks.ATTEMPTS, threads)
-    )
+    stacked = Call("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, _STACKS_S))
     earlier = len(events.read(folder))  # a process that answered once may be silent now
     _ask(recorded & set(pids), folder, earlier)
     nothing: list[stacks.Dump] = []
     dumps = {dump.pid: dump for dump in stacked.given(nothing, failed)}
+    time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
+    seconds = time.monotonic() - began
+    told = events.read(folder)  # on a busy machine an answer takes its time
+    after, files = {pid: kernel.tasks(pid) for pid in pids}, {pid: kernel.files(pid) for pid in pids}
+    dumps = {pid: _otherwise(dump, told[earlier:], late, folder) for pid, dump in dumps.items()}
     failed += [
         f"stacks of process {pid}: {'; '.join(dump.complaints)}"
         for pid, dump in dumps.items()
         if dump.complaints and pid in recorded  # of any other, as of a program of no Python, it means nothing
     ]
-    time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
-    seconds = time.monotonic() - began
-    told = events.read(folder)  # on a busy machine an answer takes its time
-    after, files = {pid: kernel.tasks(pid) for pid in pids}, {pid: kernel.files(pid) for pid in pids}
     seen = {
         one.pid: Seen(
             one.pid,
@@ -154,15 +152,33 @@ def _ask(pids: Set[int], folder: Path, earlier: int) -> None:
         time.sleep(0.02)
 
 
+def _otherwise(
+    dump: stacks.Dump, told: Sequence[Mapping[str, Any]], late: Span | None, folder: Path
+) -> stacks.Dump:
+    """Where py-spy gave no stacks, what the witness told; where that is silent the print of faulthandler."""
+    if dump.stacks:
+        return dump
+    mine = _told_by(dump.pid, told)
+    if mine is not None:
+        return stacks.of_witness(dump, mine)
+    return stacks.by_faulthandler(dump, late.thread if late and late.pid == dump.pid else dump.pid, folder)
+
+
+def _told_by(pid: int, told: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
+    """The threads of a process by the last word of its witness; None where it said nothing."""
+    mine = [event for event in told if event["event"] == "threads" and event["pid"] == pid]
+    return mine[-1]["threads"] if mine else None
+
+
 def _waits(
     dump: stacks.Dump | None, pid: int, told: Sequence[Mapping[str, Any]], recorded: Set[int]
 ) -> dict[int, Mapping[str, Any]] | None:
     """What the threads of a process wait for by its witness's last word; None where it has one that cannot
     speak.
     """
-    mine = [event for event in told if event["event"] == "threads" and event["pid"] == pid]
-    if mine:
-        return {thread["number"]: thread for thread in mine[-1]["threads"]}
+    mine = _told_by(pid, told)
+    if mine is not None:
+        return {thread["number"]: thread for thread in mine}
     is_at_it = any(stack.thread == "witness" and stack.holds_gil for stack in (dump.stacks if dump else ()))
     return None if pid in recorded and not is_at_it else {}
 
@@ -202,22 +218,23 @@ def _seen_again(process: Seen, number: int, folder: Path, failed: list[str]) -> 
 
 
 def _twice(process: Seen, number: int, folder: Path) -> tuple[stacks.Stack | None, stacks.Stack | None]:
-    """The stacks of a thread at two moments, both by py-spy or both by faulthandler: they name functions in
-    different ways, and of faulthandler's there is none yet of a thread that was not late itself.
+    """The stacks of a thread at two moments, both by py-spy or both by the witness. Where neither answers
+    there is no second look: the print of faulthandler may end a process whose threads run.
     """
-    is_printed = process.dump.source == "faulthandler"
-    attempts = () if is_printed else stacks.QUICK
+    if process.dump.source == "faulthandler":
+        return None, None
+    if process.dump.source == "witness":
+        earlier = len(events.read(folder))
+        _ask({process.pid}, folder, earlier)
+        told = _told_by(process.pid, events.read(folder)[earlier:])
+        dumps = [] if told is None else [stacks.of_witness(process.dump, told)]
+    else:
+        dumps = stacks.dump([process.pid], _QUICK_S, stacks.QUICK)
+    return _of(process.dump, number), next((_of(dump, number) for dump in dumps), None)
 
-    def look() -> stacks.Stack | None:
-        dumps = stacks.dump([process.pid], folder, _QUICK_S, attempts, {process.pid: number})
-        same = [dump for dump in dumps if (dump.source == "faulthandler") is is_printed]
-        return next((stack for dump in same for stack in dump.stacks if stack.number == number), None)
 
-    was = next((stack for stack in process.dump.stacks if stack.number == number), None)
-    if was is None and is_printed:
-        was = look()
-        time.sleep(LOOK_S)
-    return was, look() if was else None
+def _of(dump: stacks.Dump, number: int) -> stacks.Stack | None:
+    return next((stack for stack in dump.stacks if stack.number == number), None)
 
 
 def _functions(stack: stacks.Stack) -> list[str]:
@@ -227,7 +244,7 @@ def _functions(stack: stacks.Stack) -> list[str]:
 
 def _stack(seen: Mapping[int, Seen], pid: int, number: int) -> stacks.Stack | None:
     process = seen.get(pid)
-    return next((one for one in process.dump.stacks if one.number == number), None) if process else None
+    return _of(process.dump, number) if process else None
 
 
 def _place(breach: Breach) -> str:

@@ -1,8 +1,8 @@
 """Stacks of every process of a point, for the moment when one of them is stuck.
 
-py-spy with native frames first; without pausing if that does not answer; faulthandler's own print as the
-last resort, in which the thread that its signal is sent to can be told from the others. Each attempt has its
-own time limit: the tool that looks at a hang can hang too.
+py-spy with native frames first; without pausing if that does not answer; else what the process's own witness
+tells of its Python frames; faulthandler's print where that cannot speak. Each attempt has its own time limit:
+the tool that looks at a hang can hang too.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from harness.within import Call
@@ -30,7 +29,7 @@ ATTEMPTS = ("--native", "--nonblocking")
 QUICK = ATTEMPTS[1:]
 _EXCERPT_FRAMES = 14
 _PRINTED_S = 1.0
-_REST_S = 4.0  # for what is read of /proc, and for two prints of faulthandler
+_REST_S = 2.0  # for what is read of /proc
 _CURRENT = "Current thread "
 _PRINTED = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 _LIBC = ctypes.CDLL(None)
@@ -55,33 +54,52 @@ class Dump:
     """
 
     pid: int
-    source: str  # "py-spy --native", "py-spy --nonblocking" or "faulthandler"
+    source: str  # "py-spy --native", "py-spy --nonblocking", "witness", "faulthandler" or "nothing"
     stacks: tuple[Stack, ...]
     text: str
     state: str
     complaints: tuple[str, ...] = ()
 
 
-def dump(
-    pids: Sequence[int],
-    folder: Path,
-    limit_s: float = 6.0,
-    attempts: Sequence[str] = ATTEMPTS,
-    threads: Mapping[int, int] = MappingProxyType({}),
-) -> list[Dump]:
-    """Look at every process at once; each attempt takes at most limit_s.
+def dump(pids: Sequence[int], limit_s: float = 6.0, attempts: Sequence[str] = ATTEMPTS) -> list[Dump]:
+    """Look at every process at once, by py-spy; each attempt takes at most limit_s.
 
-    attempts  what py-spy is asked for, until it answers; QUICK does not pause the process
-    threads   by process, the one whose stack is wanted if only faulthandler answers; else it is the first
+    attempts  what it is asked for, until it answers; QUICK does not pause the process
     """
     in_all_s = limit_s * len(attempts) + _REST_S
-    looks = {
-        pid: Call(
-            "stacks", in_all_s, partial(_dump_one, pid, folder, limit_s, attempts, threads.get(pid) or pid)
-        )
-        for pid in pids
-    }
+    looks = {pid: Call("stacks", in_all_s, partial(_dump_one, pid, limit_s, attempts)) for pid in pids}
     return [_given(pid, look) for pid, look in looks.items()]
+
+
+def of_witness(dump: Dump, threads: Sequence[Mapping[str, Any]]) -> Dump:
+    """What py-spy could not tell, as the process tells it itself; threads: as harness.waits.look()."""
+    stacks = tuple(
+        Stack(dump.pid, one["thread"], False, tuple(one["frames"]), one["number"]) for one in threads
+    )
+    return replace(dump, source="witness", stacks=stacks, text="")
+
+
+def by_faulthandler(dump: Dump, number: int, folder: Path) -> Dump:
+    """What neither could tell: of a process whose witness is silent. number: the thread that is wanted first.
+
+    For that alone: a print from within a signal may end a process whose threads run on meanwhile.
+    Only a process that has registered for SIGUSR1 is asked: it would end any other.
+    """
+    path = folder / f"faulthandler-{dump.pid}.txt"
+    if not path.is_file():
+        return dump
+    # A thread that is deep in the kernel takes no signal, and one that is gone none either: then the first.
+    for asked in dict.fromkeys((number, dump.pid)):
+        earlier = path.stat().st_size
+        if _LIBC.tgkill(dump.pid, asked, signal.SIGUSR1) == 0 and (text := _added(path, earlier)):
+            # It says which thread the signal came to, but not by the number that spans have.
+            blocks = sorted(text.split("\n\n"), key=lambda block: not block.startswith(_CURRENT))
+            frames = _PRINTED.findall(blocks[0]) if blocks[0].startswith(_CURRENT) else []
+            words = tuple(f"{function} ({file}:{line})" for file, line, function in frames)
+            stacks = (Stack(dump.pid, f"thread {asked}", False, words, asked),) if frames else ()
+            return replace(dump, source="faulthandler", stacks=stacks, text="\n\n".join(blocks))
+    complaints = (*dump.complaints, f"faulthandler: no answer within {_PRINTED_S:g} s")
+    return replace(dump, text="\n".join(complaints), complaints=complaints)
 
 
 def _given(pid: int, look: Call) -> Dump:
@@ -133,7 +151,7 @@ def py_spy() -> str | None:
     )
 
 
-def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str], number: int) -> Dump:
+def _dump_one(pid: int, limit_s: float, attempts: Sequence[str]) -> Dump:
     state = process_state(pid)
     complaints: list[str] = []
     tool = py_spy()
@@ -153,7 +171,7 @@ def _dump_one(pid: int, folder: Path, limit_s: float, attempts: Sequence[str], n
             complaints.append(f"py-spy {attempt}: unreadable answer ({error})")
     if not tool:
         complaints.append("py-spy is not installed")
-    return _by_faulthandler(pid, number, folder, complaints, state)
+    return Dump(pid, "nothing", (), "\n".join(complaints), state, tuple(complaints))
 
 
 def died(folder: Path) -> dict[int, int]:
@@ -165,26 +183,6 @@ def died(folder: Path) -> dict[int, int]:
         if named := _FATAL.search(path.read_text(errors="replace")):
             found[int(path.stem.partition("-")[2])] = int(named[1], 16)
     return found
-
-
-def _by_faulthandler(pid: int, number: int, folder: Path, complaints: list[str], state: str) -> Dump:
-    """Only a process that has registered for SIGUSR1 is asked: it would end any other."""
-    path = folder / f"faulthandler-{pid}.txt"
-    # A thread that is deep in the kernel takes no signal, and one that is gone none either: then the first.
-    for asked in dict.fromkeys((number, pid)) if path.is_file() else ():
-        earlier = path.stat().st_size
-        if _LIBC.tgkill(pid, asked, signal.SIGUSR1) == 0 and (text := _added(path, earlier)):
-            # It says which thread the signal came to, but not by the number that spans have.
-            blocks = sorted(text.split("\n\n"), key=lambda block: not block.startswith(_CURRENT))
-            frames = _PRINTED.findall(blocks[0]) if blocks[0].startswith(_CURRENT) else []
-            stack = Stack(
-                pid, f"thread {asked}", False, tuple(f"{f} ({at}:{n})" for at, n, f in frames), asked
-            )
-            stacks = (stack,) if frames else ()
-            return Dump(pid, "faulthandler", stacks, "\n\n".join(blocks), state, tuple(complaints))
-    if path.is_file():
-        complaints.append(f"faulthandler: no answer within {_PRINTED_S:g} s")
-    return Dump(pid, "faulthandler", (), "\n".join(complaints), state, tuple(complaints))
 
 
 def _added(path: Path, earlier: int) -> str:

@@ -29,6 +29,7 @@ _WAITING_MODULES = (
 _LOCKS = ("lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore")
 _OWNER = re.compile(r"owner=(\d+)")
 _LETS_GO = threading.Condition.wait.__code__
+_MOST_FRAMES = 60
 _DEPTH = 12  # frames of the library's own between a wait and who asked for it: a handful
 
 
@@ -41,11 +42,13 @@ class Wait:
     what     in words, behind "waits for"
     owner    number of the thread that it waits for, 0 where that is not known
     child    number of the process that it waits for, 0 for none
+    frames   innermost first, each "function (file:line)"
     """
 
     number: int
     thread: str
     is_daemon: bool
+    frames: tuple[str, ...]
     kind: str = ""
     what: str = ""
     owner: int = 0
@@ -77,8 +80,13 @@ def look() -> list[dict[str, Any]]:
         thread = threads.get(ident)
         number, name = numbers.get(ident, 0), thread.name if thread else f"thread {ident}"
         told = _told(frame, _holders(claims, number), numbers)
-        found.append(asdict(Wait(number, name, bool(thread and thread.daemon), **told)))
+        found.append(asdict(Wait(number, name, bool(thread and thread.daemon), _words(frame), **told)))
     return found
+
+
+def _words(frame: FrameType) -> tuple[str, ...]:
+    some = itertools.islice(_stack(frame), _MOST_FRAMES)
+    return tuple(f"{one.f_code.co_name} ({one.f_code.co_filename}:{one.f_lineno})" for one in some)
 
 
 def _holders(claims: list[Claim], waiter: int) -> dict[int, int]:

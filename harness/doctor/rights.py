@@ -40,7 +40,7 @@ def stacks_of_a_process() -> list[Line]:
     """py-spy at a waiting process, by the same call as at a hung one."""
     with tempfile.TemporaryDirectory() as folder, _waiting(Path(folder)) as process:
         begun_s = time.monotonic()
-        [dump] = stacks.dump([process.pid], Path(folder, "of_nobody"), _LIMIT_S)
+        [dump] = stacks.dump([process.pid], _LIMIT_S)
         took_s = time.monotonic() - begun_s
     frames = [frame for stack in dump.stacks for frame in stack.frames]
     if not any(frame.startswith(_SEEN) for frame in frames):

@@ -1,4 +1,4 @@
-"""Stacks of real processes: by py-spy, and by faulthandler where that is missing or fails."""
+"""Stacks of real processes: by py-spy, by the witness, and by faulthandler where neither tells them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,15 @@ def stuck(tmp_path: Path) -> Iterator[int]:
     process.wait()
 
 
+def printed(pid: int, folder: Path, number: int = 0, limit_s: float = 6.0) -> Dump:
+    """As of a process whose witness is silent."""
+    [dump] = stacks.dump([pid], limit_s)
+    assert (dump.source, dump.stacks) == ("nothing", ())
+    return stacks.by_faulthandler(dump, number or pid, folder)
+
+
 def test_py_spy_names_thread_and_function(stuck: int, tmp_path: Path) -> None:
-    [dump] = stacks.dump([stuck], tmp_path)
+    [dump] = stacks.dump([stuck])
     assert dump.source == "py-spy --native"
     [worker] = [stack for stack in dump.stacks if stack.thread == "worker 1"]
     assert any(frame.startswith("wait_for_godot (<string>:") for frame in worker.frames)
@@ -66,7 +73,7 @@ def test_without_py_spy_the_process_prints_its_own_stacks(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    [dump] = stacks.dump([stuck], tmp_path)
+    dump = printed(stuck, tmp_path)
     assert (dump.source, dump.complaints) == ("faulthandler", ("py-spy is not installed",))
     assert "in wait_for_godot" in dump.text
     stacks.write([dump], tmp_path / "stacks.txt")
@@ -81,7 +88,7 @@ def test_without_py_spy_the_thread_that_is_asked_for_comes_first(
     numbers = sorted(int(task.name) for task in Path(f"/proc/{stuck}/task").iterdir())
     number = numbers[1] if of_worker else stuck
     monkeypatch.setattr(stacks, "py_spy", lambda: None)
-    [dump] = stacks.dump([stuck], tmp_path, 6.0, (), {stuck: number})
+    dump = printed(stuck, tmp_path, number)
     lines = stacks.excerpt([dump], stuck, number, tmp_path).splitlines()
     assert lines[0] == f"process {stuck}, thread {number}"
     assert any(line.startswith("    wait_for_godot (<string>:") for line in lines) is of_worker
@@ -91,14 +98,28 @@ def test_without_py_spy_the_thread_that_is_asked_for_comes_first(
     assert (stack.pid, stack.number) == (stuck, number)
 
 
+def test_what_the_witness_tells_stands_for_what_py_spy_could_not(tmp_path: Path) -> None:
+    refused = Dump(7, "nothing", (), "py-spy --native: denied", "state S", ("py-spy --native: denied",))
+    threads = [{"number": 9, "thread": "worker 1", "frames": ["get (q.py:1)", "work (w.py:2)"]}]
+    dump = stacks.of_witness(refused, threads)
+    assert (dump.source, dump.stacks) == (
+        "witness", (Stack(7, "worker 1", False, ("get (q.py:1)", "work (w.py:2)"), 9),)
+    )  # fmt: skip
+    stacks.write([dump], tmp_path / "stacks.txt")
+    assert (tmp_path / "stacks.txt").read_text() == (
+        "process 7 (witness): state S\npy-spy --native: denied\n  thread worker 1\n"
+        "    get (q.py:1)\n    work (w.py:2)\n"
+    )
+
+
 def test_a_second_print_of_a_process_is_told_without_its_first(
     stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stacks, "py_spy", lambda: None)
-    stacks.dump([stuck], tmp_path)
+    printed(stuck, tmp_path)
     (tmp_path / "leave").touch()
     assert wait_until((tmp_path / "left").exists)
-    [dump] = stacks.dump([stuck], tmp_path)
+    dump = printed(stuck, tmp_path)
     assert dump.text.count("Current thread") == 1
     assert "leave_for_another_place (" in stacks.excerpt([dump], stuck, stuck, tmp_path)
 
@@ -107,7 +128,7 @@ def test_a_thread_that_is_gone_does_not_keep_its_process_from_printing(
     stuck: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stacks, "py_spy", lambda: None)
-    [dump] = stacks.dump([stuck], tmp_path, 6.0, (), {stuck: 2**22 + 1})
+    dump = printed(stuck, tmp_path, 2**22 + 1)
     assert [stack.number for stack in dump.stacks] == [stuck]
 
 
@@ -117,7 +138,7 @@ def test_a_process_that_does_not_print_is_complained_about(
     os.kill(stuck, signal.SIGSTOP)
     monkeypatch.setattr(stacks, "py_spy", lambda: None)
     monkeypatch.setattr(stacks, "_PRINTED_S", 0.1)
-    [dump] = stacks.dump([stuck], tmp_path)
+    dump = printed(stuck, tmp_path)
     assert dump.complaints == ("py-spy is not installed", "faulthandler: no answer within 0.1 s")
     assert dump.text == "\n".join(dump.complaints)
 
@@ -129,7 +150,7 @@ def test_a_tool_that_does_not_answer_does_not_hang_the_harness(
     tool.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     tool.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    [dump] = stacks.dump([stuck], tmp_path, limit_s=0.2)
+    dump = printed(stuck, tmp_path, limit_s=0.2)
     assert dump.source == "faulthandler"
     assert "in wait_for_godot" in dump.text
     assert dump.complaints == tuple(
@@ -144,7 +165,7 @@ def test_a_tool_that_talks_nonsense_is_passed_over(
     tool.write_text("#!/bin/sh\necho no json\n")
     tool.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    [dump] = stacks.dump([stuck], tmp_path)
+    dump = printed(stuck, tmp_path)
     assert dump.source == "faulthandler"
 
 
@@ -154,7 +175,7 @@ def test_a_process_that_is_no_python_is_not_signalled_but_explained(
     sleeper = subprocess.Popen([str(shutil.which("sleep")), "60"])
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    [dump] = stacks.dump([sleeper.pid], tmp_path)
+    dump = printed(sleeper.pid, tmp_path)
     assert sleeper.poll() is None
     sleeper.kill()
     sleeper.wait()
@@ -166,7 +187,7 @@ def test_nothing_is_said_of_a_process_that_is_gone(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     assert stacks.process_state(gone.pid) == ""
-    assert stacks.dump([], tmp_path) == []
+    assert stacks.dump([]) == []
 
 
 def test_an_excerpt_shows_the_worker_that_is_stuck_and_the_helper_it_waits_for(tmp_path: Path) -> None:

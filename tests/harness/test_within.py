@@ -12,11 +12,10 @@ from tests.harness.points import environment
 
 STUCK = """
 import os, threading
-from pathlib import Path
 from harness import stacks
 stacks.process_state = lambda pid: threading.Event().wait()  # as of /proc of one stuck in the kernel
 stacks._REST_S = 0.2
-[dump] = stacks.dump([os.getpid()], Path("."), 0.1, ())
+[dump] = stacks.dump([os.getpid()], 0.1, ())
 print(dump.source, dump.text)
 """
 
