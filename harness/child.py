@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.contract import Job, NotApplicable
-from harness import witness
+from harness import tree, witness
 from harness.builder import Builder
 from harness.events import Events
 from harness.executors.arrivals import Requests
@@ -83,6 +83,9 @@ def prepare_process(folder: Path) -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    started_by = os.environ.get(tree.STARTED_BY)
+    if started_by and not tree.is_alive(int(started_by)):  # too early for the signal
+        sys.exit(f"process {started_by}, which started this one, is no more: so this one ends")
     libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(_PR_SET_PTRACER_ANY))
     stacks = (folder / f"faulthandler-{os.getpid()}.txt").open("w")
     faulthandler.enable(file=stacks)

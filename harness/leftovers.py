@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness import gpu, tree
+from harness import gpu, guard
 from harness.within import Call
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -50,7 +50,8 @@ def temporary(token: str) -> Path:
     """A new folder for a point's temporary files. The name is short, for sockets have paths of 107 bytes at
     most.
     """
-    return Path(tempfile.mkdtemp(prefix=f"{tree.TEMPORARY}{token.partition('.')[0]}-"))
+    prefix = f"{guard.TEMPORARY}{token.partition('.')[0]}-"
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=guard.temporary_root()))
 
 
 def held(pids: Iterable[int]) -> frozenset[str] | None:

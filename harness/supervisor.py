@@ -70,7 +70,7 @@ def start_guard() -> str:
     # Its standard input is a pipe that only this process holds: it ends with it, however it ends.
     _guards.append(
         subprocess.Popen(
-            [sys.executable, "-S", "-m", "harness.tree", token],
+            [sys.executable, "-S", "-m", "harness.guard", token],
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": variables.python_path()},
             start_new_session=True,

@@ -1,25 +1,21 @@
 """The process tree of a point: who belongs to it, and how all of it is ended. Standard library only.
 
 A process belongs to it if it carries the point's token in its environment, shares the child's session, or
-descends from one that does: so grandchildren in sessions of their own and orphans are found too. `python -m
-harness.tree TOKEN` is the guard: it waits for the harness to go away and then ends what is left.
+descends from one that does: so grandchildren in sessions of their own and orphans are found too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 VARIABLE = "HARNESS_TREE"
-TEMPORARY = "harness-"  # what the folders of points for temporary files begin with; the token follows
+STARTED_BY = "HARNESS_STARTED_BY"  # variable of a measured process: the number of the one that started it
 
 
 class Process(NamedTuple):
@@ -136,20 +132,3 @@ def _environment(pid: int) -> bytes:
     except OSError:
         pass
     return b""
-
-
-def guard(token: str) -> None:
-    """Wait until standard input ends, as it does when the harness dies, then end all with the token, and
-    remove their temporary files.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while os.read(0, 1):
-        pass
-    end(token, grace_s=0.2)
-    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}{token}-*"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    guard(sys.argv[1])

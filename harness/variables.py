@@ -25,6 +25,7 @@ def of(point: Point, token: str, temporary: Path) -> dict[str, str]:
         **dict.fromkeys(_PINNED, str(point.executor.get("cpu_threads", 1))),
         **({} if point.executor.get("mps") else {_MPS: _NO_MPS}),
         tree.VARIABLE: token,
+        tree.STARTED_BY: str(os.getpid()),
         "PYTHONPATH": python_path(),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from harness import tree
 from harness.executors.job import WorkerDied
 
 Process = subprocess.Popen[bytes]
@@ -20,7 +21,8 @@ def spawn(folder: str, worker: int, descriptors: Mapping[str, int]) -> Process:
     """Start one. descriptors: of files that it inherits, which its executor finds among its options."""
     given = json.dumps({"worker": worker, **descriptors})
     command = [sys.executable, "-m", "harness.child", folder, given]
-    return subprocess.Popen(command, pass_fds=tuple(descriptors.values()))
+    variables = {**os.environ, tree.STARTED_BY: str(os.getpid())}
+    return subprocess.Popen(command, pass_fds=tuple(descriptors.values()), env=variables)
 
 
 def raise_for_the_dead(workers: Mapping[int, Process], is_done: bool) -> None:

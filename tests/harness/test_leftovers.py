@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +187,16 @@ def test_each_point_has_a_temporary_folder_of_its_own_that_goes_with_all_in_it()
     assert other.is_dir()
     leftovers.remove_temporary(other)
     leftovers.remove_temporary(other)  # it is gone already
+
+
+def test_no_file_is_written_to_find_out_where_temporary_folders_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A harness that is killed between writing and removing it would leave it for ever."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert leftovers.temporary("token.point.0").parent == tmp_path
+    assert tempfile.tempdir is None  # where Python remembers that it has tried one
 
 
 def test_a_link_out_of_the_temporary_folder_is_removed_and_what_it_leads_to_is_not(tmp_path: Path) -> None:

@@ -103,26 +103,3 @@ def test_a_later_process_with_the_number_of_a_member_is_left_alone(
     [itself] = tree.members("none", None, [tree._read_stat(started[0].pid)])  # type: ignore[list-item]
     assert itself.pid == started[0].pid
     assert tree.members("none", None, [itself._replace(started=itself.started - 1)]) == []
-
-
-def test_the_guard_waits_for_its_pipe_and_ends_what_has_the_token(
-    started: list[subprocess.Popen[bytes]],
-) -> None:
-    started.append(sleeper("guarded.1.0", start_new_session=True))
-    guard = subprocess.Popen(
-        [sys.executable, "-S", "-m", "harness.tree", "guarded"], stdin=subprocess.PIPE, env=environment()
-    )
-    started.append(guard)
-    with pytest.raises(subprocess.TimeoutExpired):
-        started[0].wait(0.3)  # nothing happens while the pipe is open
-    assert guard.stdin is not None
-    guard.stdin.close()
-    assert started[0].wait(3) == -15
-    assert guard.wait(3) == 0
-
-
-def test_the_guard_of_this_process_is_still_there(token: str) -> None:
-    from harness import supervisor
-
-    assert supervisor._guards
-    assert all(guard.poll() is None for guard in supervisor._guards)
