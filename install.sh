@@ -6,11 +6,18 @@ cd "$(dirname "$0")"
 
 venv=${VENV:-.venv}
 python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-  { echo "install.sh: $python is older than 3.11; name another: PYTHON=/usr/bin/python3.11 make" >&2; exit 2; }
-# An environment without pip is what an earlier run left that failed for the reason below.
-"$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear "$venv" ||
-  { echo "install.sh: python cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 2; }
+refuse() { echo "install.sh: $1" >&2; exit 2; }
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; }
+
+# An environment without pip is what an earlier run left that failed for the reason below. Nothing else is emptied.
+if ! "$venv/bin/python" -m pip --version > /dev/null 2>&1; then
+  is_new_enough "$python" || refuse "$python is older than 3.11; name another: PYTHON=/usr/bin/python3.11 make"
+  [ -e "$venv/pyvenv.cfg" ] || [ -z "$(ls -A "$venv" 2> /dev/null)" ] ||
+    refuse "$venv has files, but no pip, and is no virtual environment; name another folder: VENV=DIR"
+  "$python" -m venv --clear "$venv" ||
+    refuse "python cannot make virtual environments; on Debian: apt-get install python3-venv"
+fi
+is_new_enough "$venv/bin/python" || refuse "$venv has a Python older than 3.11; remove it, or name another: VENV=DIR"
 
 pip() { "$venv/bin/python" -m pip "$@" --disable-pip-version-check --quiet; }
 

@@ -125,14 +125,16 @@ class Builder:
         return replace(self._jobs[0], output=str(output))
 
     def report_state(self) -> None:
-        """What each component that can be asked is at; called by the witness and after a failure."""
+        """What the threads wait for, and what each component that can be asked is at, which may have to wait
+        to tell it; called by the witness and after a failure.
+        """
+        self._events("threads", threads=waits.look(), channels=crew.depths())
         for name, worker, component in self._inspectable:
             try:
                 self._events("state", component=name, worker=worker, **component.state())
             except Exception as error:  # noqa: BLE001 - in the middle of an incident: the others may know
                 told = f"{type(error).__name__}: {error}"
                 self._events("state", component=name, worker=worker, state_failed=told)
-        self._events("threads", threads=waits.look(), channels=crew.depths())
         self._events("witness")
 
     def report_end(self) -> None:

@@ -7,26 +7,32 @@ says so, and the verdict does not depend on it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import diagnosis, events, gpu, kernel, stacks, tree, verdict, witness
+from harness import (
+    causes,
+    diagnosis,
+    events,
+    gpu,
+    kernel,
+    second_look,
+    stacks,
+    testimony,
+    tree,
+    verdict,
+)
+from harness.causes import Diagnosis, Seen
 from harness.deadlines import Breach
-from harness.diagnosis import Diagnosis, Seen
 from harness.result import Outcome, Span
 from harness.within import Call
 
 LOOK_S = 0.8  # over which the threads' CPU time is taken
-_ANSWER_S = 0.7
 _STACKS_S = 6.0
 _GPU_S = 2.0
-_QUICK_S = 1.0
-_AGAIN_S = 4.0
 _LAST_SPANS = 12
 _MOVED_BYTES = 2**20
 
@@ -68,10 +74,10 @@ def gather(
     found = diagnosis.diagnose(pid, number, seen, hidden)
     if found.busy:
         busy, thread = found.busy
-        seen = seen | {busy: _seen_again(seen[busy], thread, folder, look.failed)}
+        seen = seen | {busy: second_look.seen_again(seen[busy], thread, folder, look.failed)}
         found = diagnosis.diagnose(pid, number, seen, hidden)
-    is_told = breach.outcome is Outcome.HUNG and found.kind != "unknown"
-    note = f"{found.kind.replace('_', ' ')}: {found.sentence}" if is_told else ""
+    is_hung = breach.outcome is Outcome.HUNG
+    note = f"{found.kind.replace('_', ' ')}: {found.sentence}" if is_hung else ""
     breach = replace(breach, note=note)
     stacks.write(dumps, folder / "stacks.txt")
     evidence = {
@@ -100,16 +106,20 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path, late: Span
     failed: list[str] = []
     before, began = {pid: kernel.tasks(pid) for pid in pids}, time.monotonic()
     gpus = Call("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
-    stacked = Call("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, _STACKS_S))
+    writing = {pid for pid, threads in before.items() if any(map(kernel.writes, threads.values()))}
+    stacked = Call("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, _STACKS_S, unpaused=writing))
     earlier = len(events.read(folder))  # a process that answered once may be silent now
-    _ask(recorded & set(pids), folder, earlier)
+    testimony.ask(recorded & set(pids), folder, earlier)
     nothing: list[stacks.Dump] = []
-    dumps = {dump.pid: dump for dump in stacked.given(nothing, failed)}
+    given = {dump.pid: dump for dump in stacked.given(nothing, failed)}
     time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
     seconds = time.monotonic() - began
     told = events.read(folder)  # on a busy machine an answer takes its time
     after, files = {pid: kernel.tasks(pid) for pid in pids}, {pid: kernel.files(pid) for pid in pids}
-    dumps = {pid: _otherwise(dump, told[earlier:], late, folder) for pid, dump in dumps.items()}
+    dumps = {pid: given.get(pid, stacks.Dump(pid, "nothing", (), "no stacks", "")) for pid in pids}
+    dumps = {
+        pid: _otherwise(dump, told[earlier:], late, folder, pid in writing) for pid, dump in dumps.items()
+    }
     failed += [
         f"stacks of process {pid}: {'; '.join(dump.complaints)}"
         for pid, dump in dumps.items()
@@ -119,10 +129,10 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path, late: Span
         one.pid: Seen(
             one.pid,
             one.parent,
-            dumps.get(one.pid, stacks.Dump(one.pid, "nothing", (), "no stacks", "")),
+            dumps[one.pid],
             after[one.pid],
             kernel.cpu_shares(before[one.pid], after[one.pid], seconds),
-            _waits(dumps.get(one.pid), one.pid, told[earlier:], recorded),
+            _waits(dumps[one.pid], told[earlier:], recorded),
             files,
             _transferred(before[one.pid], after[one.pid]),
         )
@@ -140,47 +150,35 @@ def _transferred(before: Mapping[int, kernel.Task], after: Mapping[int, kernel.T
     )
 
 
-def _ask(pids: Set[int], folder: Path, earlier: int) -> None:
-    """Let the processes append what they are at to events.jsonl; one whose GIL is held cannot."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, witness.ASK)
-    until = time.monotonic() + _ANSWER_S
-    while time.monotonic() < until:
-        if pids <= {event["pid"] for event in events.read(folder)[earlier:] if event["event"] == "witness"}:
-            return
-        time.sleep(0.02)
-
-
 def _otherwise(
-    dump: stacks.Dump, told: Sequence[Mapping[str, Any]], late: Span | None, folder: Path
+    dump: stacks.Dump,
+    told: Sequence[Mapping[str, Any]],
+    late: Span | None,
+    folder: Path,
+    is_writing: bool,
 ) -> stacks.Dump:
     """Where py-spy gave no stacks, what the witness told; where that is silent the print of faulthandler."""
     if dump.stacks:
         return dump
-    mine = _told_by(dump.pid, told)
+    mine = testimony.told_by(dump.pid, told)
     if mine is not None:
         return stacks.of_witness(dump, mine)
+    if is_writing:  # the signal would make the call return
+        return dump
     return stacks.by_faulthandler(dump, late.thread if late and late.pid == dump.pid else dump.pid, folder)
 
 
-def _told_by(pid: int, told: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
-    """The threads of a process by the last word of its witness; None where it said nothing."""
-    mine = [event for event in told if event["event"] == "threads" and event["pid"] == pid]
-    return mine[-1]["threads"] if mine else None
-
-
 def _waits(
-    dump: stacks.Dump | None, pid: int, told: Sequence[Mapping[str, Any]], recorded: Set[int]
+    dump: stacks.Dump, told: Sequence[Mapping[str, Any]], recorded: Set[int]
 ) -> dict[int, Mapping[str, Any]] | None:
     """What the threads of a process wait for by its witness's last word; None where it has one that cannot
     speak.
     """
-    mine = _told_by(pid, told)
+    mine = testimony.told_by(dump.pid, told)
     if mine is not None:
         return {thread["number"]: thread for thread in mine}
-    is_at_it = any(stack.thread == "witness" and stack.holds_gil for stack in (dump.stacks if dump else ()))
-    return None if pid in recorded and not is_at_it else {}
+    is_at_it = any(stack.thread == "witness" and stack.holds_gil for stack in dump.stacks)
+    return None if dump.pid in recorded and not is_at_it else {}
 
 
 def _blamed(breach: Breach, seen: Mapping[int, Seen], open_spans: Sequence[Span]) -> Breach:
@@ -200,51 +198,9 @@ def _blamed(breach: Breach, seen: Mapping[int, Seen], open_spans: Sequence[Span]
     return replace(breach, span=culprit)
 
 
-def _seen_again(process: Seen, number: int, folder: Path, failed: list[str]) -> Seen:
-    """With what a second look at a busy thread adds: whether it is somewhere else by now, in other functions
-    or as deep in others; and its stack where there was none.
-    """
-    look = Call("second look", _AGAIN_S, lambda: _twice(process, number, folder))
-    was, now = look.given((None, None), failed)
-    if was is None or now is None:
-        return process
-    has_moved = _functions(was) != _functions(now)
-    known = [stack for stack in process.dump.stacks if stack.number != number]
-    return replace(
-        process,
-        dump=replace(process.dump, stacks=(*known, was)),
-        moved=process.moved | ({number} if has_moved else set()),
-    )
-
-
-def _twice(process: Seen, number: int, folder: Path) -> tuple[stacks.Stack | None, stacks.Stack | None]:
-    """The stacks of a thread at two moments, both by py-spy or both by the witness. Where neither answers
-    there is no second look: the print of faulthandler may end a process whose threads run.
-    """
-    if process.dump.source == "faulthandler":
-        return None, None
-    if process.dump.source == "witness":
-        earlier = len(events.read(folder))
-        _ask({process.pid}, folder, earlier)
-        told = _told_by(process.pid, events.read(folder)[earlier:])
-        dumps = [] if told is None else [stacks.of_witness(process.dump, told)]
-    else:
-        dumps = stacks.dump([process.pid], _QUICK_S, stacks.QUICK)
-    return _of(process.dump, number), next((_of(dump, number) for dump in dumps), None)
-
-
-def _of(dump: stacks.Dump, number: int) -> stacks.Stack | None:
-    return next((stack for stack in dump.stacks if stack.number == number), None)
-
-
-def _functions(stack: stacks.Stack) -> list[str]:
-    """Without lines, native frames and addresses: a loop that spins in one function stays where it is."""
-    return [frame.partition(" (")[0] for frame in stack.frames if diagnosis.is_python(frame)]
-
-
 def _stack(seen: Mapping[int, Seen], pid: int, number: int) -> stacks.Stack | None:
     process = seen.get(pid)
-    return _of(process.dump, number) if process else None
+    return process.dump.of(number) if process else None
 
 
 def _place(breach: Breach) -> str:
@@ -263,7 +219,7 @@ def _threads(seen: Mapping[int, Seen]) -> list[str]:
         f"process {pid}, thread {number} ({process.tasks[number].name}): {busy:.2f} cores busy"
         for pid, process in seen.items()
         for number, busy in process.cores.items()
-        if diagnosis.is_busy(process, number)
+        if causes.is_busy(process, number)
     ]
 
 

@@ -24,11 +24,13 @@ def handles() -> tuple[Any, ...]:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Name, memory in MiB, driver, compute capability and clocks policy of each GPU."""
+    """Name, memory in MiB, driver, compute capability and clocks policy of each GPU; None for what the driver
+    does not tell.
+    """
     return [
         {
             "name": _text(pynvml.nvmlDeviceGetName(handle)),
-            "memory_mib": pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB,
+            "memory_mib": _whole_mib(_read(pynvml.nvmlDeviceGetMemoryInfo, handle)),
             "driver": _text(pynvml.nvmlSystemGetDriverVersion()),
             "cuda_driver": _read(pynvml.nvmlSystemGetCudaDriverVersion),
             "compute_capability": ".".join(
@@ -96,6 +98,10 @@ def _read(function: Any, *arguments: Any) -> Any:
 
 def _scaled(value: Any, factor: float) -> float | None:
     return None if value is None else value * factor
+
+
+def _whole_mib(memory: Any) -> int | None:
+    return None if memory is None else memory.total // MIB
 
 
 def _text(value: str | bytes) -> str:

@@ -5,6 +5,7 @@ Standard library only, and little of it: it starts with every sweep and lives as
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from harness import tree
 
 TEMPORARY = "harness-"  # what the folders of points for temporary files begin with; the token follows
+_ELSE = ("/tmp", "/var/tmp", "/usr/tmp", ".")  # as tempfile has them
 _LOOKS = 3
 _BETWEEN_S = 0.25
 
@@ -24,8 +26,11 @@ def temporary_root() -> Path:
     killed before it removes it; this only looks.
     """
     given = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
-    usable = (Path(folder).absolute() for folder in given if folder and os.access(folder, os.W_OK | os.X_OK))
-    return next((folder for folder in usable if folder.is_dir()), Path("/tmp"))
+    for folder in (Path(folder) for folder in (*given, *_ELSE) if folder):
+        with contextlib.suppress(FileNotFoundError):  # the current folder, that is gone
+            if os.access(folder, os.W_OK | os.X_OK) and folder.is_dir():
+                return folder.absolute()
+    return Path("/tmp")
 
 
 def guard(token: str) -> None:

@@ -19,16 +19,19 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _WCHANS = (
     ("lock_inode", "file lock"), ("futex", "lock"), ("do_wait", "child"), ("nanosleep", "sleep"),
     ("poll", "files"), ("select", "files"), ("pipe", "file"), ("sk_", "file"), ("wait_woken", "file"),
-    ("inet", "file"), ("unix_", "file"), ("skb", "file"), ("tcp", "file"),
+    ("inet", "file"), ("unix_", "file"), ("skb", "file"), ("tcp", "file"), ("wait_for_partner", "open"),
+    ("sigtimedwait", "signal"), ("sigsuspend", "signal"), ("pause", "signal"),
 )  # fmt: skip
 _FILE_CALLS = (0, 1, 17, 18, 19, 20, 42, 43, 44, 45, 46, 47, 288)
 _CALLS = {
     61: "child", 247: "child", 35: "sleep", 230: "sleep", 202: "lock", 16: "ioctl", 72: "file lock",
     73: "file lock", **dict.fromkeys(_FILE_CALLS, "file"),
     **dict.fromkeys((7, 23, 232, 270, 271, 281), "files"),
+    **dict.fromkeys((2, 257, 437), "open"), **dict.fromkeys((34, 128, 130), "signal"),
     219: "sleep",  # goes on with a call that who looked had paused; all others show by their function
 }  # fmt: skip
 _WAIT4 = 61
+_WRITES = (1, 18, 20, 40, 44, 46, 275, 276, 278, 296, 307)  # of x86-64: write, send, splice and their kin
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,21 @@ def files(pid: int) -> dict[int, str]:
 
 def waits_for(task: Task) -> str:
     """The kind of its wait: file (with its number in `first`, where that is told), files, file lock, ioctl,
-    child, lock or sleep; "" where nothing is known.
+    child, open, signal, lock or sleep; "" where nothing is known.
     """
     # Another machine has other numbers: 73 is ppoll on aarch64.
     told = _CALLS.get(task.call, "") if platform.machine() == "x86_64" else ""
     if told in ("ioctl", "file lock"):
         return told
     return next((kind for text, kind in _WCHANS if text in task.wchan), told)
+
+
+def writes(task: Task) -> bool:
+    """Whether a thread is in the middle of writing to a pipe or a socket that takes no more: who pauses it
+    makes the call return with a part of it written, as if that was all.
+    """
+    told = task.call in _WRITES if platform.machine() == "x86_64" else False
+    return told or any(text in task.wchan for text in ("pipe_write", "sock_alloc_send", "stream_wait_memory"))
 
 
 def awaited_child(task: Task) -> int:

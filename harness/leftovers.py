@@ -172,6 +172,20 @@ def _quarantined(run: Path) -> dict[int, Leak]:
         return {}
 
 
-def remove_temporary(folder: Path) -> None:
-    """Whatever is in it."""
+def remove_temporary(folder: Path) -> str:
+    """Whatever is in it. Returns the folder if something of it stays, else ""."""
     shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # as a folder in it is read-only
+        _open_up(folder)
+        for inner, names, _ in os.walk(folder):  # which goes into them after this
+            for name in names:
+                _open_up(Path(inner, name))
+        shutil.rmtree(folder, ignore_errors=True)
+    return str(folder) if folder.exists() else ""
+
+
+def _open_up(folder: Path) -> None:
+    """Let this user list and empty it; what a link leads to is left alone."""
+    with contextlib.suppress(OSError):  # another user's
+        if not folder.is_symlink():
+            folder.chmod(0o700)

@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ _REPORT_S = 300.0
 _TOP = 10
 _FORMATS = {"flamegraph": "flamegraph.svg", "speedscope": "profile.speedscope.json"}
 _LOG = "py-spy.log"
+# What a file may lead to that a tool has left half-written.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ZeroDivisionError)
 
 
 def complaint(kind: str) -> str:
@@ -54,15 +57,17 @@ def shortened(point: Point, jobs: int) -> Point:
     """The point with so many jobs for each worker, however long its traffic would go on, more time for each
     thing, and no sample.
     """
-    limits = {
-        key: {stage: limit_s * _PATIENCE for stage, limit_s in value.items()}
-        if isinstance(value, Mapping)
-        else value * _PATIENCE
-        for key, value in point.limits.items()
-    }
+    limits = {key: _longer(key, value) for key, value in point.limits.items()}
     traffic = {**point.traffic, "until_s": None} if "until_s" in point.traffic else point.traffic
     workload = {**point.workload, "jobs": jobs * point.workers}
     return replace(point, workload=workload, traffic=traffic, limits=limits, quality={})
+
+
+def _longer(key: str, value: Any) -> Any:
+    """A limit in seconds, or those of single stages; `moving` is a factor itself."""
+    if isinstance(value, Mapping):
+        return {stage: limit_s * _PATIENCE for stage, limit_s in value.items()}
+    return value if key == "moving" else value * _PATIENCE
 
 
 def variables(kind: str) -> dict[str, str]:
@@ -95,11 +100,10 @@ class Recording:
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait until both have written; at most three minutes."""
+        """Wait until both have written; at most two minutes."""
         self._over.set()
         self._thread.join()
-        for process in self._processes:
-            _end(process)
+        _end(self._processes)
 
     def _start(self) -> None:
         # A process lets others look before it makes this file: see harness.child.prepare_process.
@@ -122,14 +126,17 @@ class Recording:
                 )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Each has its time to end by itself, and once more when it was interrupted: all of them the same."""
     for number in (signal.SIGINT, signal.SIGKILL):
-        try:
-            process.wait(_WRITING_S)
-            return
-        except subprocess.TimeoutExpired:
-            process.send_signal(number)
-    process.wait()
+        until_s = time.monotonic() + _WRITING_S
+        for process in processes:
+            try:
+                process.wait(max(0.0, until_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.send_signal(number)
+    for process in processes:
+        process.wait()
 
 
 def finish(kind: str, folder: Path, outcome: Outcome = Outcome.OK) -> dict[str, Any]:
@@ -159,8 +166,17 @@ def _finish_samples(folder: Path, found: dict[str, Any]) -> None:
             found["files"].append(name)
         else:
             found["problems"].append(f"py-spy left no {name}: {_last_line(folder / _LOG)}")
-    if _FORMATS["speedscope"] in found["files"]:
-        found["top"] = _top_of_samples(json.loads((folder / _FORMATS["speedscope"]).read_bytes()))
+    name = _FORMATS["speedscope"]
+    if name in found["files"]:
+        try:
+            found["top"] = _top_of_samples(json.loads((folder / name).read_bytes()))
+        except _DAMAGED as error:
+            _leave_out(name, error, found)
+
+
+def _leave_out(name: str, error: Exception, found: dict[str, Any]) -> None:
+    found["files"].remove(name)
+    found["problems"].append(f"{name}: damaged ({type(error).__name__}: {error})")
 
 
 def _top_of_samples(recorded: Mapping[str, Any]) -> list[str]:
@@ -218,11 +234,22 @@ def _finish_memory(folder: Path, found: dict[str, Any]) -> None:
         found["problems"] += [f"{raw.name}: {problem}" for problem in made if problem]
         found["files"] += [path.name for path in (raw, page, figures) if path.is_file()]
         if figures.is_file():
-            stats = json.loads(figures.read_bytes())
-            found["top"].append(f"{_mib(stats['metadata']['peak_memory'])} at the peak of {raw.stem}")
-            for place in stats["top_allocations_by_size"]:
-                places[place["location"]] += place["size"]
+            try:
+                peak, largest = _figures(figures)
+            except _DAMAGED as error:
+                _leave_out(figures.name, error, found)
+                continue
+            found["top"].append(f"{_mib(peak)} at the peak of {raw.stem}")
+            for place, size in largest:
+                places[place] += size
     found["top"] += [f"{_mib(size)} in all at {location}" for location, size in _largest(places)]
+
+
+def _figures(file: Path) -> tuple[int, list[tuple[str, int]]]:
+    """Bytes at the peak, and those of the places that allocated most."""
+    stats = json.loads(file.read_bytes())
+    largest = [(str(place["location"]), int(place["size"])) for place in stats["top_allocations_by_size"]]
+    return int(stats["metadata"]["peak_memory"]), largest
 
 
 def _mib(size: float) -> str:

@@ -16,92 +16,44 @@ import tokenize
 import types
 from collections.abc import Iterator
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
+
+from harness import branches
+from harness.branches import Place, Taken, called, of
 
 _METHODS = frozenset(("acquire", "release", "get", "put", "wait", "wait_for"))
 # The instruction that enters a `with`: of 3.10, of 3.11 to 3.13, of 3.14.
 _ENTERS = {dis.opmap[name] for name in ("SETUP_WITH", "BEFORE_WITH", "LOAD_SPECIAL") if name in dis.opmap}
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _SHORT = 2000  # lines of a file that is read as a whole, for a line of the module's own or of a lambda
-
-
-class Place(NamedTuple):
-    """Where a piece of source begins and ends, as in ast. Columns are -1 for Python 3.10, which has none."""
-
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-
-    def has(self, other: Place) -> bool:
-        return self[:2] <= other[:2] and other[2:] <= self[2:]
-
-
 _NOWHERE = Place(0, -1, 0, -1)
-
-
-class Taken(NamedTuple):
-    """A lock, and whether its taker has it for sure: an `acquire` with a limit may have come back without."""
-
-    lock: ast.expr
-    is_sure: bool
-
-
-Spot = ast.With | ast.Call | ast.If | ast.While
+Spot = ast.With | ast.Call
 
 
 def at(frame: FrameType, *methods: str) -> list[ast.expr]:
     """What a frame is about to enter by a `with`, or has called one of these methods of."""
     found: list[ast.expr] = []
-    spots = _spots(frame.f_code)
+    spots = _spots(frame.f_code, methods)
     here = _place(frame) if spots else _NOWHERE
     for spot in spots:
         if isinstance(spot, ast.With):
             entering = _parts(frame, here, spot)[1]
             found += [entering] if entering else []
-        elif isinstance(spot, ast.Call) and _called(spot).attr in methods and _ends_at(spot, here):
-            found.append(_called(spot).value)
+        elif isinstance(spot, ast.Call) and called(spot).attr in methods and _ends_at(spot, here):
+            found.append(called(spot).value)
     return found
 
 
 def above(frame: FrameType) -> list[Taken]:
     """What was taken above the place of a frame and is not released before it."""
-    found: list[Taken] = []
-    taken: dict[str, Taken] = {}
-    tried: dict[ast.expr, bool | None] = {}
     spots = () if _is_part(frame.f_code) else _spots(frame.f_code)
     here = _place(frame) if spots else _NOWHERE
-    for spot in spots:
-        if isinstance(spot, ast.With):
-            found += [Taken(lock, True) for lock in _parts(frame, here, spot)[0]]
-        elif not isinstance(spot, ast.Call):
-            tried |= _tried(spot, here)
-        elif _is_before(spot, here):
-            _count(spot, tried.get(spot, None if spot.args or spot.keywords else True), taken)
-    return [*found, *taken.values()]
-
-
-def _tried(spot: ast.If | ast.While, here: Place) -> dict[ast.expr, bool | None]:
-    """What an `if` or a `while` asks, or asks for the opposite of, and how that came out by the branch that a
-    frame is in: None outside of both.
-    """
-    asked, is_not = spot.test, False
-    if isinstance(asked, ast.UnaryOp) and isinstance(asked.op, ast.Not):
-        asked, is_not = asked.operand, True
-    for branch, came_out in ((spot.body, not is_not), (spot.orelse, is_not)):
-        if branch and branch[0].lineno <= here.line <= (branch[-1].end_lineno or 0):
-            return {asked: came_out}
-    return {asked: None}
-
-
-def _count(call: ast.Call, was_had: bool | None, taken: dict[str, Taken]) -> None:
-    """Notes an `acquire` or a `release`. was_had: whether the lock was got, None where nothing tells."""
-    lock = ast.unparse(_called(call).value)
-    if _called(call).attr == "release":
-        taken.pop(lock, None)
-    # What was had before is still had, however another try came out.
-    elif _called(call).attr == "acquire" and (was_had or (was_had is None and lock not in taken)):
-        taken[lock] = Taken(_called(call).value, bool(was_had))
+    withs = [spot for spot in spots if isinstance(spot, ast.With)]
+    calls = [spot for spot in spots if isinstance(spot, ast.Call)]
+    found = [Taken(lock, True) for spot in withs for lock in _parts(frame, here, spot)[0]]
+    if any(called(call).attr == "acquire" for call in calls):
+        found += branches.taken(_lines(frame.f_code), calls, here)
+    return found
 
 
 def value(node: ast.expr, frame: FrameType) -> object:
@@ -143,9 +95,9 @@ def _parts(frame: FrameType, here: Place, spot: ast.With) -> tuple[list[ast.expr
     if not spot.lineno <= here.line <= (spot.end_lineno or 0):
         return [], None
     for index, item in enumerate(items):  # since 3.13 the one that is entered; before, at work on it
-        if here.column >= 0 and _of(item).has(here):
-            return items[:index], item if _of(item) == here else None
-    is_here = here == _of(spot) or (here.column < 0 and here.line == spot.lineno)
+        if here.column >= 0 and of(item).has(here):
+            return items[:index], item if of(item) == here else None
+    is_here = here == of(spot) or (here.column < 0 and here.line == spot.lineno)
     if is_here and frame.f_code.co_code[frame.f_lasti] in _ENTERS:
         index = _entered_before(frame, here) % len(items)
         return items[:index], items[index]
@@ -157,22 +109,9 @@ def _entered_before(frame: FrameType, here: Place) -> int:
     return sum(place == here and frame.f_code.co_code[at] in _ENTERS for at, place in done)
 
 
-def _of(node: ast.expr | ast.stmt) -> Place:
-    return Place(node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0)
-
-
-def _called(spot: ast.Call) -> ast.Attribute:
-    assert isinstance(spot.func, ast.Attribute)
-    return spot.func
-
-
 def _ends_at(spot: ast.Call, here: Place) -> bool:
     """By its end: a call of several lines is said to begin at the method's name."""
-    return _of(spot)[2:] == here[2:] if here.column >= 0 else spot.lineno == here.line
-
-
-def _is_before(spot: ast.Call, here: Place) -> bool:
-    return _of(spot)[2:] <= here[:2] if here.column >= 0 else spot.lineno < here.line
+    return of(spot)[2:] == here[2:] if here.column >= 0 else spot.lineno == here.line
 
 
 def _place(frame: FrameType) -> Place:
@@ -193,24 +132,25 @@ def _places(code: CodeType) -> Iterator[Place]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _spots(code: CodeType) -> tuple[Spot, ...]:
-    """The `with` statements, the calls of methods and the conditions, which come before what they call, among
-    a function's own lines, in their order; none where there is no source.
+def _spots(code: CodeType, more: tuple[str, ...] = ()) -> tuple[Spot, ...]:
+    """The `with` statements and the calls of methods, of those and of `more`, among a function's own lines,
+    in their order; none where there is no source.
     """
-    if not (_METHODS & set(code.co_names) or _ENTERS & set(code.co_code[::2])):
+    methods = _METHODS | set(more)
+    if not (methods & set(code.co_names) or _ENTERS & set(code.co_code[::2])):
         return ()  # most have none: parsing them all would take longer than anybody waits for an answer
     found: list[Spot] = []
     todo: list[ast.AST] = list(_lines(code))
     others = () if _is_part(code) else (*_SCOPES, ast.Lambda)
     while todo:
         node = todo.pop()
-        if isinstance(node, (ast.With, ast.If, ast.While)):
+        if isinstance(node, ast.With):
             found.append(node)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            found += [node] if node.func.attr in _METHODS else []
+            found += [node] if node.func.attr in methods else []
         if not isinstance(node, others):
             todo += ast.iter_child_nodes(node)
-    return tuple(sorted(found, key=lambda spot: _of(spot)[:2]))
+    return tuple(sorted(found, key=lambda spot: of(spot)[:2]))
 
 
 def _is_part(code: CodeType) -> bool:
@@ -218,6 +158,7 @@ def _is_part(code: CodeType) -> bool:
     return code.co_name.startswith("<") and code.co_name != "<module>"
 
 
+@functools.lru_cache(maxsize=1024)
 def _lines(code: CodeType) -> list[ast.stmt]:
     """A function's own statements with the lines and columns of its file; for less than a function those of
     the whole file, if it is short.

@@ -17,17 +17,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness import frames
 from harness.within import Call
 
 ATTEMPTS = ("--native", "--nonblocking")
 QUICK = ATTEMPTS[1:]
-_EXCERPT_FRAMES = 14
+_EXCERPT_FRAMES, _NATIVE_FRAMES = 14, 4
+_LONGEST_FRAME = 200
 _PRINTED_S = 1.0
 _REST_S = 2.0  # for what is read of /proc
 _CURRENT = "Current thread "
@@ -60,14 +62,27 @@ class Dump:
     state: str
     complaints: tuple[str, ...] = ()
 
+    def of(self, number: int) -> Stack | None:
+        """The stack of one thread."""
+        return next((stack for stack in self.stacks if stack.number == number), None)
 
-def dump(pids: Sequence[int], limit_s: float = 6.0, attempts: Sequence[str] = ATTEMPTS) -> list[Dump]:
+
+def dump(
+    pids: Sequence[int],
+    limit_s: float = 6.0,
+    attempts: Sequence[str] = ATTEMPTS,
+    unpaused: Collection[int] = (),
+) -> list[Dump]:
     """Look at every process at once, by py-spy; each attempt takes at most limit_s.
 
     attempts  what it is asked for, until it answers; QUICK does not pause the process
+    unpaused  those of pids that a pause would make get on
     """
     in_all_s = limit_s * len(attempts) + _REST_S
-    looks = {pid: Call("stacks", in_all_s, partial(_dump_one, pid, limit_s, attempts)) for pid in pids}
+    asked = {pid: QUICK if pid in unpaused else attempts for pid in pids}
+    looks = {
+        pid: Call("stacks", in_all_s, partial(_dump_one, pid, limit_s, its)) for pid, its in asked.items()
+    }
     return [_given(pid, look) for pid, look in looks.items()]
 
 
@@ -94,9 +109,9 @@ def by_faulthandler(dump: Dump, number: int, folder: Path) -> Dump:
         if _LIBC.tgkill(dump.pid, asked, signal.SIGUSR1) == 0 and (text := _added(path, earlier)):
             # It says which thread the signal came to, but not by the number that spans have.
             blocks = sorted(text.split("\n\n"), key=lambda block: not block.startswith(_CURRENT))
-            frames = _PRINTED.findall(blocks[0]) if blocks[0].startswith(_CURRENT) else []
-            words = tuple(f"{function} ({file}:{line})" for file, line, function in frames)
-            stacks = (Stack(dump.pid, f"thread {asked}", False, words, asked),) if frames else ()
+            found = _PRINTED.findall(blocks[0]) if blocks[0].startswith(_CURRENT) else []
+            words = tuple(f"{function} ({file}:{line})" for file, line, function in found)
+            stacks = (Stack(dump.pid, f"thread {asked}", False, words, asked),) if found else ()
             return replace(dump, source="faulthandler", stacks=stacks, text="\n\n".join(blocks))
     complaints = (*dump.complaints, f"faulthandler: no answer within {_PRINTED_S:g} s")
     return replace(dump, text="\n".join(complaints), complaints=complaints)
@@ -134,9 +149,22 @@ def _excerpt_of(dump: Dump, thread: int) -> str:
     main = [stack for stack in dump.stacks if stack.thread == "MainThread"]
     for stack in named or main or dump.stacks[:1]:
         title = f"process {dump.pid}, {stack.thread}" + (", holds the GIL" if stack.holds_gil else "")
-        frames = [frame for frame, _ in itertools.groupby(map(_without_address, stack.frames)) if frame]
-        return "\n".join([title, *(f"    {frame}" for frame in frames[:_EXCERPT_FRAMES])])
+        return "\n".join([title, *(f"    {frame}" for frame in _telling(stack.frames)[:_EXCERPT_FRAMES])])
     return "\n".join([f"process {dump.pid}", *dump.text.splitlines()[:_EXCERPT_FRAMES]]) if dump.text else ""
+
+
+def _telling(stack: Sequence[str]) -> list[str]:
+    """The frames that tell a person something: of native ones the innermost, without what C++ adds to their
+    names.
+    """
+    found = [frame for frame, _ in itertools.groupby(map(_without_address, stack))]
+    native = [frame for frame in found if not frames.is_python(frame)][:_NATIVE_FRAMES]
+    short = (
+        frame if len(frame) <= _LONGEST_FRAME else f"{frame[:_LONGEST_FRAME]}..."
+        for frame in found
+        if frames.is_python(frame) or frame in native
+    )
+    return list(short)
 
 
 def _without_address(frame: str) -> str:
@@ -200,8 +228,8 @@ def _added(path: Path, earlier: int) -> str:
 
 def _stack(pid: int, thread: dict[str, Any]) -> Stack:
     name = str(thread.get("thread_name") or f"thread {thread.get('os_thread_id') or thread.get('thread_id')}")
-    frames = tuple(_frame(frame) for frame in thread["frames"])
-    return Stack(pid, name, bool(thread.get("owns_gil")), frames, int(thread.get("os_thread_id") or 0))
+    words = tuple(_frame(frame) for frame in thread["frames"])
+    return Stack(pid, name, bool(thread.get("owns_gil")), words, int(thread.get("os_thread_id") or 0))
 
 
 def _frame(frame: dict[str, Any]) -> str:

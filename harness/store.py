@@ -79,6 +79,8 @@ def load_result(path: Path) -> PointResult:
             raise UnreadableResult(
                 f"{file}: schema {schema}, this version reads {known}; measure the point again"
             )
+        if not isinstance(data["started_at"], str):
+            raise TypeError("started_at is no text")  # results are put in order by it
         data["outcome"] = Outcome(data["outcome"])
         data["jobs"] = tuple(JobResult(**job) for job in data["jobs"])
         data["unfinished"] = tuple(Unfinished(**job) for job in data.get("unfinished", ()))

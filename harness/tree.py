@@ -7,6 +7,7 @@ descends from one that does: so grandchildren in sessions of their own and orpha
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -14,8 +15,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.within import Call
+
 VARIABLE = "HARNESS_TREE"
 STARTED_BY = "HARNESS_STARTED_BY"  # variable of a measured process: the number of the one that started it
+_READ_S = 0.5  # for all environments that are new; a thousand take a few milliseconds
 
 
 class Process(NamedTuple):
@@ -31,12 +35,17 @@ class Process(NamedTuple):
     started: int
 
 
+# Processes, by number and start, whose environment could not be read in time: nobody asks them again.
+_silent: set[tuple[int, int]] = set()
+
+
 def members(token: str, session: int | None = None, known: Iterable[Process] = ()) -> list[Process]:
     """The live processes whose token starts with `token`, whose session is `session` or that are in `known`,
     and their descendants.
     """
     alive = {process.pid: process for process in _all_processes() if process.state not in "ZX"}
-    found = {pid for pid, process in alive.items() if process.session == session or _has_token(pid, token)}
+    found = {pid for pid, process in alive.items() if process.session == session}
+    found |= _with_token(token, [process for pid, process in alive.items() if pid not in found])
     found |= {one.pid for one in known if one.pid in alive and alive[one.pid].started == one.started}
     grown = True
     while grown:
@@ -113,12 +122,33 @@ def _states(pid: int) -> Iterator[str]:
             yield _fields(path.read_text(errors="replace"))[0]
 
 
-def _has_token(pid: int, token: str) -> bool:
-    environment = _environment(pid)
+def _with_token(token: str, processes: Iterable[Process]) -> set[int]:
+    """Those whose environment has it. What began before this process is none of its own; one whose memory is
+    held, as of a storage that does not answer, would hold up this one: it counts as one without.
+    """
+    itself = _read_stat(os.getpid())
+    began = itself.started if itself else 0
+    young = [process for process in processes if process.started >= began]
+    left = [process for process in young if (process.pid, process.started) not in _silent]
+    found: dict[int, bytes] = {}
+
+    def read(some: list[Process]) -> bool:
+        for process in some:
+            found[process.pid] = _environment(process.pid)
+        return True
+
+    while left and not Call("environments", _READ_S, functools.partial(read, left)).given(False, []):
+        left = [process for process in left if process.pid not in found]
+        _silent.update((process.pid, process.started) for process in left[:1])
+        left = left[1:]
     # A token goes on with "." and the point's number, so that one does not match another that only starts
     # alike.
     wanted = f"{VARIABLE}={token}".encode()
-    return any(item == wanted or item.startswith(wanted + b".") for item in environment.split(b"\0"))
+    return {
+        pid
+        for pid, environment in found.items()
+        if any(item == wanted or item.startswith(wanted + b".") for item in environment.split(b"\0"))
+    }
 
 
 def _environment(pid: int) -> bytes:

@@ -14,7 +14,11 @@ ASK = signal.SIGUSR2
 
 
 def prepare() -> None:
-    """Let ASK wait for the witness. To be called before any thread starts: they inherit the mask."""
+    """Let ASK wait for the witness. To be called before any thread starts: they inherit the mask.
+
+    A component may put a mask of its own in its place; then it must not end the process either.
+    """
+    signal.signal(ASK, lambda number, frame: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, {ASK})
 
 

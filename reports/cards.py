@@ -27,6 +27,7 @@ _LISTS = (
     ("files", "Pipes and sockets"),
     ("last", "Last spans"),
 )
+_RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{,99}"
 
 
 def card(table: Table, point: PointRows, m: Measurement, alike: int = 0, folded: bool = False) -> Card:
@@ -135,6 +136,7 @@ def left(result: PointResult) -> list[str]:
         *(f"process {one} outlived the point and was ended" for one in lines(evidence, "left_behind")),
         *(f"process {one} could not be ended" for one in lines(evidence, "survivors")),
         *(f"shared memory {one} stays in /dev/shm" for one in lines(evidence, "shared_memory_left")),
+        *(f"temporary files stay in {one}" for one in lines(evidence, "temporary_left")),
         *([f"{num(leak)} MiB of GPU memory are still in use"] if leak else []),
     ]
 
@@ -159,9 +161,10 @@ def _since(m: Measurement) -> str:
     after_s = (max(begun) - result.started_ns) / 1e9
     try:
         clock = datetime.fromisoformat(result.started_at) + timedelta(seconds=after_s)
-    except (ValueError, OverflowError):  # a result from elsewhere need not hold a time
+    except (TypeError, ValueError, OverflowError):  # a result from elsewhere need not hold a time
         return f"{num(after_s)} s after its start"
-    return f"{clock:%Y-%m-%d %H:%M:%S %Z}, {num(after_s)} s after its start"
+    told = f"{clock:%Y-%m-%d %H:%M:%S %Z}".rstrip()  # it need not have a zone either
+    return f"{told}, {num(after_s)} s after its start"
 
 
 def _planted(result: PointResult) -> str:
@@ -181,10 +184,11 @@ def _signature(result: PointResult, alike: int) -> str:
 
 
 def _bisect(table: Table, result: PointResult) -> str:
-    """The command that finds what of a point makes it fail; "" where its names are none to be typed."""
-    if not re.fullmatch("[0-9a-f]{12}", result.id) or not re.fullmatch(
-        r"[A-Za-z0-9_][A-Za-z0-9_.-]*", table.name
-    ):
+    """The command that finds what of a point makes it fail; "" where it would not find the run by its name:
+    outside of runs/, or by one that harness.settings refuses.
+    """
+    is_run = table.folder.resolve().parent.name == "runs" and re.fullmatch(_RUN_NAME, table.name)
+    if not is_run or not re.fullmatch("[0-9a-f]{12}", result.id):
         return ""
     return f"python -m harness +sweep=bisect of={result.id} name={table.name}"
 

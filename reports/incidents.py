@@ -74,7 +74,7 @@ def _lead(broken: Found, alike: Mapping[str, Found]) -> str:
     many = "measurements" if len(broken) > 1 else "measurement"
     often = [found for found in alike.values() if len(found) > 1]
     told = [f"{hang_class(one[0][1].result)}, {_shared(one)} ({len(one)} times)" for one in often[:3]]
-    more = [f"{len(often) - 3} others"] if len(often) > 3 else []
+    more = [f"{len(often) - 3} other{'s' * (len(often) > 4)}"] if len(often) > 3 else []
     same = f" The same hang: {'; '.join([*told, *more])}." if told else ""
     return f"{len(broken)} {many} did not end ok: {counted}.{same}"
 
@@ -126,8 +126,8 @@ def _named(found: Found) -> str:
         f"{label} (repeat{'s' * (len(each) > 1)} {', '.join(each)})"
         for label, each in list(repeats.items())[:_MOST_NAMED]
     ]
-    more = [f"and {len(repeats) - _MOST_NAMED} more points"] if len(repeats) > _MOST_NAMED else []
-    return "; ".join([*told, *more])
+    more = len(repeats) - _MOST_NAMED
+    return "; ".join([*told, *([f"and {more} more point{'s' * (more > 1)}"] if more > 0 else [])])
 
 
 def _nights(table: Table) -> tuple[History | None, str]:

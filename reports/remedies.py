@@ -76,7 +76,8 @@ _OF_OUTCOME: Mapping[Outcome, str] = {
     ),
 }
 _AT_WORK = ("spinning", "moving", "unknown")  # of these a time-out may just have been too short
-_NATIVE = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+_NATIVE = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS")
+_OF_LIMITS = {"SIGXCPU": "CPU time", "SIGXFSZ": "the size of a file"}
 
 
 def remedy(outcome: Outcome, hang_class: str, limit: str) -> str:
@@ -111,7 +112,11 @@ def _cause(death: str) -> str:
         return "An exit code without a result comes from os._exit or sys.exit in native or third-party code."
     if death in _NATIVE:
         return f"{death} comes from native code."
-    outside = "comes from outside: dmesg says whether the kernel sent it, for want of memory."
+    outside = "SIGKILL comes from outside: dmesg says whether the kernel sent it, for want of memory."
+    if death == "SIGKILL":
+        return outside
+    if death in _OF_LIMITS:
+        return f"{death} comes from the limit on {_OF_LIMITS[death]} (ulimit -a)."
     if death:
-        return f"{death} {outside}"
-    return f"SIGSEGV and SIGABRT come from native code, SIGKILL {outside}"
+        return f"{death} was sent by the process itself or another one."
+    return f"SIGSEGV and SIGABRT come from native code, {outside}"

@@ -15,9 +15,9 @@ PACKAGES = ("engines", "harness", "hydra_plugins", "reports")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 # What runs in the measured process; an engine's own module comes on top, by name.
 IN_THE_CHILD = {
-    "harness", "harness.child", "harness.builder", "harness.events", "harness.spots", "harness.waits",
-    "harness.witness", "harness.point", "harness.recorder", "harness.result",
-    "harness.tree",
+    "harness", "harness.child", "harness.builder", "harness.branches", "harness.events", "harness.spots",
+    "harness.waits", "harness.witness", "harness.point", "harness.recorder", "harness.result",
+    "harness.tree", "harness.within", "harness.blocking", "harness.unseen", "harness.futures",
     "harness.executors", "harness.executors.job",
     "engines", "engines.contract", "engines.faults", "engines.misdeeds", "engines.simulated",
 } | {f"harness.executors.{path.stem}" for path in (ROOT / "harness/executors").glob("[a-z]*.py")}  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("interrupted\n")
         return 130
     wrong = [line for check, lines in found for line in lines if _is_wrong(check, line)]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what its encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout.write((_json(found, not wrong) if given.json else _text(found, wrong)) + "\n")
     return 1 if wrong else 0
 

@@ -6,6 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+# Of version 2 and of version 1: the files of limit and usage, and the line of memory.stat for inactive files.
+_MEMORY = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
 
 def quota_cores(root: Path = Path("/")) -> float | None:
     """Cores that the tightest group grants on average, None without a limit. root has proc/ and sys/."""
@@ -19,9 +25,33 @@ def quota_cores(root: Path = Path("/")) -> float | None:
 
 def memory_bytes(root: Path = Path("/")) -> int | None:
     """Bytes that the tightest group grants, None without a limit."""
-    texts = [*_texts(root, "memory", "memory.max"), *_texts(root, "memory", "memory.limit_in_bytes")]
-    # Version 1 says "no limit" by the largest multiple of a page.
-    return min((int(text) for text in texts if text != "max" and int(text) < 2**62), default=None)
+    return min((granted for granted, _ in _grants(root)), default=None)
+
+
+def memory_left_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes that may still be taken before the first group is at its limit, None without one."""
+    return min((granted - held for granted, held in _grants(root)), default=None)
+
+
+def _grants(root: Path) -> Iterator[tuple[int, int]]:
+    """Of each group that has a limit: the bytes that it grants, and those that it holds."""
+    for folder in _groups(root, "memory"):
+        for limit, usage, cache in _MEMORY:
+            with contextlib.suppress(OSError):
+                text = (folder / limit).read_text().strip()
+                # Version 1 says "no limit" by the largest multiple of a page.
+                if text != "max" and int(text) < 2**62:
+                    yield int(text), _held_bytes(folder, usage, cache)
+
+
+def _held_bytes(folder: Path, usage: str, cache: str) -> int:
+    """Without the pages of files that the kernel gives back first, as docker stats does; 0 if not told."""
+    try:
+        used = int((folder / usage).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except OSError:
+        return 0
+    return max(0, used - int(stat.get(cache, 0)))
 
 
 def _cores(text: str) -> float | None:
@@ -31,7 +61,14 @@ def _cores(text: str) -> float | None:
 
 
 def _texts(root: Path, controller: str, name: str) -> Iterator[str]:
-    """The contents of that file in this process's group and in all above it.
+    """The contents of that file in this process's group and in all above it."""
+    for folder in _groups(root, controller):
+        with contextlib.suppress(OSError):
+            yield (folder / name).read_text().strip()
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folder of this process's group and of all above it.
 
     In a container the path may be that of the host and not be there: then the mount itself is its group.
     """
@@ -43,5 +80,4 @@ def _texts(root: Path, controller: str, name: str) -> Iterator[str]:
         group = mount / path.lstrip("/")
         for folder in [group, *group.parents]:
             if folder.is_relative_to(mount):
-                with contextlib.suppress(OSError):
-                    yield (folder / name).read_text().strip()
+                yield folder

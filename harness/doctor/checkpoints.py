@@ -6,14 +6,15 @@ The checks are those of a measurement, which conf/ names; no pickle is loaded.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from harness import settings
+from harness.doctor.install import ROOT
 from harness.doctor.line import MISSING, OK, Line
-from harness.doctor.machine import ROOT
 
 
 def tts(folder: str) -> list[Line]:
@@ -33,7 +34,7 @@ def _looked_at(component: str, folder: str, *choice: str) -> Line:
     settings.register_resolvers(has_gpu=False)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", ["device=cpu", "size=full", *choice])
-    OmegaConf.update(config, f"{component}.weights", folder)  # a value, whatever characters it has
+    OmegaConf.update(config, f"{component}.weights", _escaped(folder))
     wanted = config[component].rules.weights.folder_with
     lacking = [file for file in wanted if not Path(folder, file).is_file()]
     if lacking:
@@ -46,3 +47,8 @@ def _looked_at(component: str, folder: str, *choice: str) -> Line:
     size_gib = sum(path.stat().st_size for path in files) / 2**30
     found = f"{folder}: all files are there and whole as far as their ends tell, {size_gib:.1f} GiB"
     return Line(name, OK, found)
+
+
+def _escaped(text: str) -> str:
+    """As OmegaConf takes it for the text itself: ${x} would be another setting's value."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

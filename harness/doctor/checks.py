@@ -138,10 +138,15 @@ def _answer(one: _Running) -> list[Line]:
     if code is None:
         return [Line(name, UNKNOWN, f"no answer within {one.check.limit_s:g} s", one.check.if_silent)]
     if code < 0:
-        return [Line(name, UNKNOWN, f"the check was ended by {signal.Signals(-code).name}")]
+        return [Line(name, UNKNOWN, f"the check was ended by {_signal_name(-code)}")]
     if code:
         return [_failed(name, _text(one.complained))]
     return [Line(**line) for line in json.loads(_text(one.said))]
+
+
+def _signal_name(number: int) -> str:
+    names = {member.value: member.name for member in signal.Signals}
+    return names.get(number, f"signal {number}")  # most real-time signals have no name
 
 
 def _failed(name: str, complaint: str) -> Line:

@@ -18,10 +18,11 @@ from typing import Any
 import pynvml
 
 from harness import gpu
-from harness.doctor.line import INSTALL, MISSING, NONE, NOTE, OK, Line
+from harness.doctor import install
+from harness.doctor.install import version
+from harness.doctor.line import MISSING, NONE, NOTE, OK, Line
 from harness.doctor.load import limit
 from harness.doctor.machine import is_container
-from harness.doctor.packages import version
 
 _WORKER_MIB = 5_724  # the most that one worker at full size took (H100, 2026-11)
 _TORCH_LIMIT_S = 6.0
@@ -49,8 +50,8 @@ def _without() -> Line:
     found = (
         f"there is an NVIDIA card, but no driver answers for it ({why or 'none told'}); device=cpu is taken"
     )
-    install = "install NVIDIA's driver, on Ubuntu: sudo ubuntu-drivers install, and boot again"
-    return Line("GPU", NOTE, found, "docker run --gpus all ..." if is_container() else install)
+    bring = "install NVIDIA's driver, on Ubuntu: sudo ubuntu-drivers install, and boot again"
+    return Line("GPU", NOTE, found, "docker run --gpus all ..." if is_container() else bring)
 
 
 def has_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
@@ -65,15 +66,22 @@ def has_card(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
 
 def _of(index: int, about: Mapping[str, Any]) -> Iterator[Line]:
     name = f"GPU {index}"
-    free_mib = about["memory_mib"] - gpu.readings(index).get("used_mib", 0.0)
-    memory = f"{free_mib / 1024:.1f} of {about['memory_mib'] / 1024:.1f} GiB free"
+    free_mib, memory = _free(index, about["memory_mib"])
     cuda = f"CUDA {_cuda(about['cuda_driver'])}" if about["cuda_driver"] else "CUDA not told"
     yield Line(name, OK, f"{about['name']}, {memory}, driver {about['driver']} ({cuda})")
     yield from _modes(name, index, about["persistence"])
-    if free_mib < _WORKER_MIB:
+    if free_mib is not None and free_mib < _WORKER_MIB:
         found = f"{memory}; a worker at full size took {_WORKER_MIB / 1024:.1f} GiB"
         yield Line(name, NOTE, found, "end what else is there, or use size=tiny")
     yield from _others(name, index)
+
+
+def _free(index: int, all_mib: float | None) -> tuple[float | None, str]:
+    """MiB that are free, None where the driver does not say; and the same in words."""
+    if all_mib is None:
+        return None, "memory not told"
+    free_mib = all_mib - gpu.readings(index).get("used_mib", 0.0)
+    return free_mib, f"{free_mib / 1024:.1f} of {all_mib / 1024:.1f} GiB free"
 
 
 def _modes(name: str, index: int, persistence: int | None) -> Iterator[Line]:
@@ -118,7 +126,7 @@ def torch() -> list[Line]:
     if not gpu.handles() or spec is None or spec.origin is None:
         return []
     installed, built = f"torch {version('torch')}", built_for(Path(spec.origin).with_name("version.py"))
-    again = f"python -m pip uninstall -y torch && {INSTALL}"
+    again = f"python -m pip uninstall -y torch && {install.command()}"
     if built is None:
         found = f"{installed} is a build without CUDA, though a GPU is there, so device=cuda fails"
         return [Line("torch", MISSING, found, again)]
@@ -162,7 +170,7 @@ def onnxruntime() -> list[Line]:
         return []
     if version("onnxruntime-gpu"):
         return [Line("onnxruntime", OK, f"onnxruntime-gpu {version('onnxruntime-gpu')}")]
-    mend = f"python -m pip uninstall -y onnxruntime && EXTRAS=onnxruntime-gpu {INSTALL}"
+    mend = f"python -m pip uninstall -y onnxruntime && {install.command('onnxruntime-gpu')}"
     found = f"onnxruntime {version('onnxruntime')} is the build for CPUs: ONNX files run there"
     return [Line("onnxruntime", NOTE, found, mend)]
 

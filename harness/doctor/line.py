@@ -9,8 +9,6 @@ OK, NOTE, NONE, MISSING, UNKNOWN = "ok", "note", "none", "missing", "unknown"
 unknown: the check itself failed or gave no answer.
 """
 
-INSTALL = "./install.sh"
-
 
 @dataclass(frozen=True)
 class Line:

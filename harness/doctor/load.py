@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 from omegaconf import OmegaConf
 
+from harness.doctor.install import ROOT
 from harness.doctor.line import NOTE, OK, Line
-from harness.doctor.machine import ROOT
 
 _LOOK_S = 0.5
 

@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 from harness import tree
-from harness.doctor import cgroups
-from harness.doctor.line import INSTALL, MISSING, NOTE, OK, Line
+from harness.doctor import cgroups, install
+from harness.doctor.line import MISSING, NOTE, OK, Line
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 LEAST_PYTHON = (3, 11)  # requires-python of pyproject.toml
 # One worker took 3.4 GiB at full size (H100 and H200) and 0.55 GiB at size=tiny (2026-11).
 _FULL_GIB, _LEAST_GIB = 3.4, 0.6
 _GIB = 2**30
+# Who limits what runs outside of containers, as a rule.
+_CPU_LIMITS = "systemd's CPUQuota, SLURM's --cpus-per-task"
+_MEMORY_LIMITS = "systemd's MemoryMax, SLURM's --mem"
 
 
 def is_container() -> bool:
@@ -28,11 +30,11 @@ def python() -> list[Line]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] < LEAST_PYTHON:
         least = ".".join(map(str, LEAST_PYTHON))
-        newer = f"PYTHON=/usr/bin/python{least} {INSTALL}"
+        newer = install.with_python(f"/usr/bin/python{least}")
         return [Line("python", MISSING, f"{version} at {sys.executable}; {least} or newer is needed", newer)]
-    if sys.prefix == sys.base_prefix and not os.environ.get("CONDA_PREFIX"):
+    if not install.is_environment():
         found = f"{version} at {sys.executable}, in no virtual environment: packages are shared with others"
-        return [Line("python", NOTE, found, f"{INSTALL} && . .venv/bin/activate")]
+        return [Line("python", NOTE, found, install.command())]
     return [Line("python", OK, f"{version} in {sys.prefix}")]
 
 
@@ -70,9 +72,8 @@ def cores() -> list[Line]:
     lines = [Line("cores", OK, "; ".join([found, *_clock_policy()]))]
     if quota is not None and quota < usable:
         text = f"a quota of {quota:g} cores: threads beyond them are stopped for parts of each 0.1 s"
-        lines = [
-            Line("cores", NOTE, f"{found}, but with {text}", "docker run without --cpus, or fewer workers")
-        ]
+        more = "docker run without --cpus" if is_container() else f"raise the limit ({_CPU_LIMITS})"
+        lines = [Line("cores", NOTE, f"{found}, but with {text}", f"{more}, or fewer workers")]
     governors = _governors() - {"performance"}
     if governors:
         text = (
@@ -101,11 +102,12 @@ def _clock_policy() -> list[str]:
 def memory() -> list[Line]:
     read = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, available = (int(read[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    granted = cgroups.memory_bytes()
-    limited = granted is not None and granted < total
-    usable_gib = min(available, granted or total) / _GIB
+    granted, left = cgroups.memory_bytes(), cgroups.memory_left_bytes()
     found = f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB available"
-    found += f", {(granted or 0) / _GIB:.1f} GiB granted" if limited else ""
+    if granted is not None and left is not None and granted < total:
+        found += f", {max(0, left) / _GIB:.1f} of {granted / _GIB:.1f} GiB left that its control group grants"
+    limited = left is not None and left < available
+    usable_gib = min(available, available if left is None else left) / _GIB
     lines = [Line("memory", OK, found)]
     if usable_gib < _LEAST_GIB:
         lines = [
@@ -126,4 +128,8 @@ def memory() -> list[Line]:
 
 
 def _more_memory(limited: bool) -> str:
-    return "docker run with a larger --memory, or without it" if limited else "end what else takes memory"
+    if not limited:
+        return "end what else takes memory"
+    if is_container():
+        return "docker run with a larger --memory, or without it"
+    return f"raise the limit ({_MEMORY_LIMITS}), or end what else takes memory under it"

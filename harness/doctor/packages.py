@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shutil
 from collections.abc import Iterator
 
 import tomllib
 
-from harness.doctor.line import INSTALL, MISSING, NONE, NOTE, OK, Line
-from harness.doctor.machine import ROOT
+from harness.doctor import install
+from harness.doctor.install import ROOT, version
+from harness.doctor.line import MISSING, NONE, NOTE, OK, Line
 
 # install.sh puts them beside the rest without their own dependencies.
 _BESIDE = ("torchaudio", "torchcodec")
@@ -36,20 +36,12 @@ def needed() -> list[Line]:
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     lacking = [name for one in [*asked, *_BESIDE] if not version(name := _name(one))]
     if lacking:
-        return [Line("packages", MISSING, f"not installed: {', '.join(lacking)}", INSTALL)]
+        return [Line("packages", MISSING, f"not installed: {', '.join(lacking)}", install.command())]
     wrong = [complaint for one in asked if (complaint := _complaint(one))]
     if wrong:
-        return [Line("packages", MISSING, "; ".join(wrong), INSTALL)]
+        return [Line("packages", MISSING, "; ".join(wrong), install.command())]
     shown = ", ".join(f"{name} {version(name)}" for name in _SHOWN)
     return [Line("packages", OK, f"all {len(asked) + len(_BESIDE)}, with {shown}"), *_clashes()]
-
-
-def version(name: str) -> str:
-    """Of an installed package; "" for one that is not installed."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _complaint(asked: str) -> str:
@@ -71,9 +63,9 @@ def _clashes() -> Iterator[Line]:
     for pair in _NOT_TOGETHER:
         if all(map(version, pair)):
             both = " ".join(pair)
-            keep = "EXTRAS=onnxruntime-gpu " if "onnxruntime-gpu" in pair else ""
+            again = install.command("onnxruntime-gpu" if "onnxruntime-gpu" in pair else "")
             found = f"{' and '.join(pair)} overwrite each other's files"
-            yield Line("packages", NOTE, found, f"python -m pip uninstall -y {both} && {keep}{INSTALL}")
+            yield Line("packages", NOTE, found, f"python -m pip uninstall -y {both} && {again}")
 
 
 def optional() -> list[Line]:
@@ -85,7 +77,7 @@ def _extra(extra: str, use: str, parts: tuple[tuple[str, ...], ...]) -> Line:
     found = [next(filter(version, names), None) for names in parts]
     lacking = [names[0] for names, name in zip(parts, found, strict=True) if name is None]
     if lacking:
-        return Line(extra, NONE, f"without {', '.join(lacking)}; for {use}", f"EXTRAS={extra} {INSTALL}")
+        return Line(extra, NONE, f"without {', '.join(lacking)}; for {use}", install.command(extra))
     versions = ", ".join(f"{name} {version(name)}" for name in found if name)
     return Line(extra, OK, f"{versions}; for {use}")
 

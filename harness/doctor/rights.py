@@ -6,6 +6,7 @@ Missing rights reduce the evidence of a hang, never the verdict.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import stacks
-from harness.doctor.line import INSTALL, NOTE, OK, Line
+from harness.doctor import install
+from harness.doctor.line import NOTE, OK, Line
 from harness.doctor.machine import is_container
 
 _LIMIT_S = 2.0  # of each of two attempts
@@ -75,7 +77,7 @@ def _refused(complaints: str) -> Line:
     less = _LESS.format(kept=_KEPT)
     said, held = " ".join(complaints.split())[:200], Held.here()
     if "not installed" in complaints:
-        return Line("stacks", NOTE, f"py-spy is not installed: {less}", INSTALL)
+        return Line("stacks", NOTE, f"py-spy is not installed: {less}", install.command())
     if "ermission" in complaints or "not permitted" in complaints:
         return Line("stacks", NOTE, f"py-spy may not read a process here ({why(held)}): {less}", grant(held))
     again = "python -m pip install --force-reinstall --no-deps py-spy"
@@ -122,7 +124,8 @@ def grant(held: Held) -> str:
         return "docker run --cap-add SYS_PTRACE ..."
     if held.yama == 2 and not held.is_container:
         return "sudo sysctl kernel.yama.ptrace_scope=1"
-    return f"as root: setcap cap_sys_ptrace+ep {Path(sys.executable).parent}/py-spy"
+    tool = Path(stacks.py_spy() or "py-spy").resolve()  # setcap takes no links
+    return f"as root: setcap cap_sys_ptrace+ep {shlex.quote(str(tool))}"
 
 
 def _has_capability(kind: str) -> bool:

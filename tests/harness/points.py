@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -85,6 +86,11 @@ def wait_until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
     while not (found := condition()) and time.monotonic() < until:
         time.sleep(0.02)
     return found
+
+
+def without_lines(sentence: str) -> str:
+    """A sentence on a hang without the numbers of lines, which move."""
+    return re.sub(r"(\.py):\d+\)", r"\1)", sentence)
 
 
 def processes_with(text: str) -> list[int]:

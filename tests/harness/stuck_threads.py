@@ -231,6 +231,108 @@ def holds_behind_characters_of_more_bytes(lock: Lock, taken: Event, end: Event) 
     with lock: "äöü€𝄞"; taken.set(); end.wait()  # fmt: skip
 
 
+def holds_beside_a_branch_that_returns(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    if end.is_set():
+        lock.release()
+        return
+    taken.set()
+    end.wait()
+    lock.release()
+
+
+def holds_beside_branches_in_branches(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    if taken.is_set() or end.is_set():
+        if end.is_set():
+            lock.release()
+            return
+        else:
+            lock.release()
+            raise RuntimeError
+    elif not taken.is_set():
+        taken.set()
+        end.wait()
+    lock.release()
+
+
+def holds_beside_a_handler(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    try:
+        taken.set()
+    except RuntimeError:
+        lock.release()
+        raise
+    end.wait()
+    lock.release()
+
+
+def holds_in_a_handler(lock: Lock, taken: Event, end: Event) -> None:
+    try:
+        lock.acquire()
+        raise RuntimeError
+    except ValueError:
+        lock.release()
+    except RuntimeError:
+        taken.set()
+        end.wait()
+        lock.release()
+
+
+def holds_in_a_finally(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    try:
+        assert not end.is_set()
+    finally:
+        taken.set()
+        end.wait()
+        lock.release()
+
+
+def holds_in_a_loop_that_goes_on(lock: Lock, taken: Event, end: Event) -> None:
+    for number in range(2):
+        lock.acquire()
+        if number == 0:
+            lock.release()
+            continue
+        taken.set()
+        end.wait()
+        lock.release()
+
+
+def holds_in_a_loop_that_ends(lock: Lock, taken: Event, end: Event) -> None:
+    while True:
+        lock.acquire()
+        if end.is_set():
+            lock.release()
+            break
+        taken.set()
+        end.wait()
+        lock.release()
+
+
+def holds_behind_a_loop_that_ends(lock: Lock, taken: Event, end: Event) -> None:
+    while True:
+        lock.acquire()
+        if not end.is_set():
+            break
+        lock.release()
+    taken.set()
+    end.wait()
+    lock.release()
+
+
+def holds_in_a_case(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    match end.is_set():
+        case True:
+            lock.release()
+        case False:
+            taken.set()
+            end.wait()
+            lock.release()
+
+
 HOLDING = [
     holds_by_with, holds_in_one_line, holds_by_acquire, holds_by_acquire_in_the_same_line,
     holds_by_acquire_with_a_limit, holds_in_a_branch_of_acquire, holds_behind_a_loop_of_acquire,
@@ -239,6 +341,9 @@ HOLDING = [
     holds_in_brackets, holds_while_a_second_context_is_made, holds_while_a_second_context_is_left,
     holds_far_above, holds_in_a_branch, holds_in_a_generator_that_runs, holds_in_a_decorated_function,
     holds_beside_a_text_at_the_left_edge, holds_behind_characters_of_more_bytes,
+    holds_beside_a_branch_that_returns, holds_beside_branches_in_branches, holds_beside_a_handler,
+    holds_in_a_handler, holds_in_a_finally, holds_in_a_loop_that_goes_on, holds_in_a_loop_that_ends,
+    holds_behind_a_loop_that_ends, holds_in_a_case,
 ]  # fmt: skip
 
 
@@ -289,7 +394,28 @@ def has_not_got_it_yet_in_a_loop(lock: Lock, taken: Event, end: Event) -> None:
     lock.release()
 
 
-TOO_LATE = [has_not_got_it_in_time, has_not_got_it_and_is_in_the_other_branch, has_not_got_it_yet_in_a_loop]
+def has_not_got_it_behind_a_loop(lock: Lock, taken: Event, end: Event) -> None:
+    for _ in range(2):
+        if lock.acquire(timeout=0.01):
+            break
+    else:
+        taken.set()
+        end.wait()
+        return
+    lock.release()
+
+
+def has_not_got_it_by_a_name(lock: Lock, taken: Event, end: Event) -> None:
+    if not (had := lock.acquire(timeout=0.01)):
+        taken.set()
+        end.wait()
+    assert not had
+
+
+TOO_LATE = [
+    has_not_got_it_in_time, has_not_got_it_and_is_in_the_other_branch, has_not_got_it_yet_in_a_loop,
+    has_not_got_it_behind_a_loop, has_not_got_it_by_a_name,
+]  # fmt: skip
 
 
 def may_have_got_it(lock: Lock, taken: Event, end: Event) -> None:
@@ -329,9 +455,68 @@ def defines_a_function_inside_of_with(lock: Lock, taken: Event, end: Event) -> N
     soon()
 
 
+def released_by_a_finally(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    try:
+        assert not end.is_set()
+    finally:
+        lock.release()
+    taken.set()
+    end.wait()
+
+
+def released_in_either_branch(lock: Lock, taken: Event, end: Event) -> None:
+    lock.acquire()
+    if end.is_set():
+        lock.release()
+    else:
+        lock.release()
+        taken.set()
+    end.wait()
+
+
+def released_where_it_was_had(lock: Lock, taken: Event, end: Event) -> None:
+    had = lock.acquire(timeout=5.0)
+    if had:
+        lock.release()
+    taken.set()
+    end.wait()
+
+
+def released_before_a_handler(lock: Lock, taken: Event, end: Event) -> None:
+    try:
+        lock.acquire()
+        try:
+            raise RuntimeError
+        finally:
+            lock.release()
+    except RuntimeError:
+        taken.set()
+        end.wait()
+
+
+def takes_it_in_another_branch(lock: Lock, taken: Event, end: Event) -> None:
+    if end.is_set():
+        lock.acquire()
+    else:
+        taken.set()
+        end.wait()
+
+
+def takes_it_in_a_case_of_another_kind(lock: Lock, taken: Event, end: Event) -> None:
+    match end.is_set():
+        case True:
+            lock.acquire()
+        case False:
+            taken.set()
+            end.wait()
+
+
 RELEASED = [
     released_by_the_end_of_with, released_by_release, takes_it_later,
     takes_it_in_a_function_that_it_only_defines, defines_a_function_inside_of_with,
+    released_by_a_finally, released_in_either_branch, released_where_it_was_had, released_before_a_handler,
+    takes_it_in_another_branch, takes_it_in_a_case_of_another_kind,
 ]  # fmt: skip
 
 
@@ -366,9 +551,51 @@ def waits_longer_behind_it(lock: Lock, tried: Event) -> None:
     assert not had
 
 
+def waits_in_another_branch(lock: Lock, tried: Event, limit_s: float | None = 20.0) -> None:
+    tried.set()
+    if limit_s is None:
+        lock.acquire()
+    else:
+        lock.acquire(timeout=limit_s)
+    lock.release()
+
+
+def waits_in_a_branch_of_a_branch(lock: Lock, tried: Event, limit_s: float = 20.0) -> None:
+    tried.set()
+    if limit_s < 0:
+        lock.acquire()
+    elif limit_s > 0:
+        if limit_s < 1:
+            lock.acquire()
+        else:
+            lock.acquire(timeout=limit_s)
+    lock.release()
+
+
+def waits_in_another_case(lock: Lock, tried: Event, limit_s: float = 20.0) -> None:
+    tried.set()
+    match limit_s:
+        case 0:
+            lock.acquire()
+        case _:
+            lock.acquire(timeout=limit_s)
+    lock.release()
+
+
+def waits_in_a_handler(lock: Lock, tried: Event) -> None:
+    try:
+        if not lock.acquire(timeout=0.01):
+            raise TimeoutError
+    except TimeoutError:
+        tried.set()
+        lock.acquire()
+    lock.release()
+
+
 WAITING_LONGER = [
     waits_longer_where_a_limit_had_passed, waits_longer_in_the_other_branch, waits_longer_in_a_loop,
-    waits_longer_behind_it,
+    waits_longer_behind_it, waits_in_another_branch, waits_in_a_branch_of_a_branch, waits_in_another_case,
+    waits_in_a_handler,
 ]  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.diagnosis import Diagnosis, Seen, diagnose, is_busy, signature
+from harness.causes import Diagnosis, Seen, is_busy
+from harness.diagnosis import diagnose, signature
 from harness.kernel import Task
 from harness.stacks import Dump, Stack
 
@@ -16,6 +17,7 @@ PID = 100
 SPIN = "spin (/app/engines/avatar.py:12)"
 # Numbers of calls on x86-64.
 READ, POLL, IOCTL, WAIT4, FUTEX, NANOSLEEP = 0, 7, 16, 61, 202, 230
+SIGTIMEDWAIT, OPENAT = 128, 257
 Told = dict[str, Any]
 
 
@@ -27,10 +29,13 @@ def stack(number: int, *frames: str, thread: str = "MainThread", gil: bool = Fal
     return Stack(PID, thread, gil, frames, number)
 
 
-def wait(number: int, thread: str, kind: str = "", what: str = "", owner: int = 0, child: int = 0) -> Told:
+def wait(
+    number: int, thread: str, kind: str = "", what: str = "", owner: int = 0, child: int = 0, link: str = ""
+) -> Told:
     return {
         "number": number, "thread": thread, "is_daemon": True,
         "kind": kind, "what": what, "owner": owner, "child": child,
+        "link": link or ("held by" if kind in ("lock", "import") else ""),
     }  # fmt: skip
 
 
@@ -65,6 +70,71 @@ def told(*processes: Seen, number: int = PID, **given: Any) -> tuple[str, str]:
     return diagnosis.kind, diagnosis.sentence
 
 
+# --- who else
+
+HELPER = "wait (/app/pool.py:7)"
+
+
+@pytest.mark.parametrize("parent", [PID, 77], ids=["child", "orphan"])
+def test_beside_who_waits_for_others_its_helpers_are_told(parent: int) -> None:
+    helper = seen(task(300, call=NANOSLEEP), pid=300, parent=parent, stacks=(stack(300, HELPER),))
+    process = seen(task(PID), waits=(wait(PID, "MainThread", "future", "the result of a task"),))
+    assert told(process, helper) == (
+        "queue",
+        "the main thread waits for the result of a task; beside it process 300 sleeps by the clock in wait"
+        " (app/pool.py:7)",
+    )
+
+
+def test_a_helper_of_pythons_own_one_with_a_recorder_and_one_that_is_told_already_are_left_out() -> None:
+    tracker = seen(task(300, call=READ, first=3), pid=300, parent=PID)
+    state = "state S, python -c from multiprocessing.resource_tracker import main"
+    tracker = replace(tracker, dump=replace(tracker.dump, state=state))
+    worker = seen(task(301, call=FUTEX), pid=301, parent=PID, waits=(wait(301, "MainThread"),))
+    process = seen(task(PID, call=POLL))
+    assert told(process, tracker, worker)[1].endswith(" is ready")
+    joined = seen(task(302, call=READ, first=3), pid=302, parent=PID)
+    waiting = seen(task(PID), waits=(wait(PID, "MainThread", "child", "the end of process 302", child=302),))
+    assert told(waiting, joined)[1].count("process 302") == 1
+
+
+# --- futures
+
+
+def test_who_runs_a_task_is_followed_and_what_it_is_at_is_the_class() -> None:
+    process = seen(
+        task(PID),
+        task(101, call=NANOSLEEP),
+        waits=(
+            wait(PID, "MainThread", "future", "the result of render", owner=101, link="run by"),
+            wait(101, "tiles_0"),
+        ),
+    )
+    assert told(process) == (
+        "sleeping",
+        "the main thread waits for the result of render, run by tiles_0, which sleeps by the clock",
+    )
+
+
+def test_threads_of_a_pool_that_wait_for_its_own_tasks_are_a_deadlock() -> None:
+    starved = "the result of render, not begun as none of its pool's 2 threads is free"
+    process = seen(
+        task(101),
+        task(102),
+        task(PID),
+        waits=(
+            wait(PID, "MainThread", "future", "the result of encode", owner=101, link="run by"),
+            wait(101, "tiles_0", "future", starved, owner=102, link="among them"),
+            wait(102, "tiles_1", "future", starved, owner=102, link="among them"),
+        ),
+    )
+    assert told(process) == (
+        "deadlock",
+        f"the main thread waits for the result of encode, run by tiles_0, which waits for {starved}, among"
+        f" them tiles_1, which waits for {starved}, among them itself",
+    )
+
+
 # --- one thread
 
 
@@ -79,7 +149,7 @@ def test_a_thread_that_computes_spins_in_its_innermost_function_of_python() -> N
 
 def test_a_thread_that_is_elsewhere_by_now_is_slow_but_moves() -> None:
     process = seen(task(PID, "R"), stacks=(stack(PID, SPIN),), cores={PID: 0.98}, moved=(PID,))
-    assert told(process) == ("moving", f"the main thread is slow but moves: now at {SPIN}")
+    assert told(process) == ("moving", f"the main thread is slow but moves below {SPIN}")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +162,12 @@ def test_on_a_starved_machine_a_thread_that_can_run_counts_with_little_cpu(
     process = seen(task(PID, state), stacks=(stack(PID, SPIN),), cores={PID: cores})
     assert is_busy(process, PID) is busy
     assert (told(process)[0] == "spinning") is busy
+
+
+def test_who_asks_again_and_again_spins_whatever_it_waits_for() -> None:
+    waits = (wait(PID, "MainThread", "queue", "an item from empty queue frames"),)
+    process = seen(task(PID, "R"), stacks=(stack(PID, SPIN),), cores={PID: 0.9}, waits=waits)
+    assert told(process) == ("spinning", f"the main thread spins in {SPIN}")
 
 
 def test_a_thread_that_could_run_and_hardly_did_is_not_called_idle() -> None:
@@ -107,7 +183,9 @@ def test_a_thread_that_could_run_and_hardly_did_is_not_called_idle() -> None:
         (POLL, "io", "waits until one of several files, pipes or sockets is ready"),
         (WAIT4, "child", "waits for the end of a process that it has started"),
         (-1, "unknown", "does not get on, and nothing tells why"),
-        (128, "unknown", "does not get on, and nothing tells why"),
+        (186, "unknown", "does not get on, and nothing tells why"),
+        (SIGTIMEDWAIT, "event", "waits for a signal"),
+        (OPENAT, "io", "waits for a file to open: a named pipe needs somebody at its other end"),
     ],
 )
 def test_where_python_says_nothing_the_kernel_does(call: int, kind: str, sentence: str) -> None:
@@ -123,7 +201,9 @@ def test_the_name_of_the_kernels_function_is_enough() -> None:
 def test_openmp_is_named_where_its_threads_are_waited_for() -> None:
     frames = ("0x7f01 (/lib/libgomp.so.1)", "mm (/app/engines/net.py:3)")
     process = seen(task(PID, call=FUTEX), stacks=(stack(PID, *frames),))
-    assert told(process)[1] == "the main thread waits in OpenMP for threads that do not come"
+    assert told(process)[1] == (
+        "the main thread waits in mm (engines/net.py:3) for threads of OpenMP that do not come"
+    )
 
 
 def test_a_read_of_a_pipe_names_the_pipe_and_who_has_it() -> None:
@@ -190,8 +270,8 @@ def test_an_ioctl_of_another_device_is_not_the_drivers() -> None:
 @pytest.mark.parametrize(
     ("state", "cores", "sentence"),
     [
-        ("S", 0.0, "waits for the GPU's driver"),
-        ("R", 0.99, "waits in the CUDA driver, looking again and again"),
+        ("S", 0.0, "waits in spin (engines/avatar.py:12) for the GPU's driver"),
+        ("R", 0.99, "waits in spin (engines/avatar.py:12) for the CUDA driver, looking again and again"),
     ],
 )
 def test_a_thread_inside_of_the_drivers_library_waits_for_it(state: str, cores: float, sentence: str) -> None:
@@ -249,8 +329,8 @@ def test_a_lock_that_no_thread_holds_was_never_released() -> None:
     process = seen(task(PID, call=FUTEX), waits=(wait(PID, "MainThread", "lock", "lock self._lock"),))
     assert told(process) == (
         "lock",
-        "the main thread waits for lock self._lock, which no thread holds by its lines: it was never"
-        " released",
+        "the main thread waits for lock self._lock, which no thread holds by the lines it is"
+        " at: it was never released, or was taken in a function that has returned",
     )
 
 
@@ -339,7 +419,7 @@ def test_who_waits_for_a_thread_that_moves_is_slow_and_moves(
         cores={101: 0.9},
         moved=moved,
     )
-    does = f"is slow but moves: now at {SPIN}" if is_slow else f"spins in {SPIN}"
+    does = f"is slow but moves below {SPIN}" if is_slow else f"spins in {SPIN}"
     stuck = {"join": "spinning", "lock": "lock"}[kind]
     assert told(process) == (
         "moving" if is_slow else stuck, f"the main thread waits for worker 1's, {behind} {does}"
@@ -471,7 +551,8 @@ def test_who_holds_the_gil_and_who_waits_for_it_are_told_apart() -> None:
     process = gil("sleep (libc.so.6)", "_gil (/app/misdeeds.py:5)")
     assert found(process) == Diagnosis(
         "gil",
-        "the main thread waits for the GIL, which worker 1 holds in sleep (libc.so.6)",
+        "the main thread waits for the GIL, which worker 1 holds in sleep (libc.so.6), called in _gil"
+        " (app/misdeeds.py:5)",
         (
             "its witness thread, which needs the GIL, did not answer",
             "py-spy: worker 1 holds the GIL in sleep (libc.so.6)",
@@ -480,8 +561,15 @@ def test_who_holds_the_gil_and_who_waits_for_it_are_told_apart() -> None:
     )
     assert told(process, number=101) == (
         "gil",
-        "worker 1 holds the GIL in sleep (libc.so.6) and does not come back: no other thread can run",
+        "worker 1 holds the GIL in sleep (libc.so.6), called in _gil (app/misdeeds.py:5) and does not come"
+        " back: no other thread can run",
     )
+
+
+def test_a_silent_witness_is_not_the_gil_where_it_is_seen_that_nobody_has_that() -> None:
+    """A component's own handler or mask for the witness's signal, or a state() that is stuck itself."""
+    process = seen(task(PID, call=FUTEX), waits=None, stacks=(stack(PID, "wait (/app/avatar.py:3)"),))
+    assert told(process) == ("lock", "the main thread waits in wait (app/avatar.py:3) for a native lock")
 
 
 def test_where_nobody_may_look_at_the_stacks_the_silent_witness_is_enough() -> None:

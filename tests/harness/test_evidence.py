@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -17,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from harness import child, events, evidence, gpu, stacks, tree
+from harness import child, events, evidence, gpu, kernel, stacks, tree
+from harness.causes import Seen
 from harness.deadlines import Breach
-from harness.diagnosis import Seen
 from harness.events import Events
 from harness.evidence import Incident
 from harness.kernel import Task
 from harness.result import Outcome, Span
 from harness.stacks import Dump, Stack
-from tests.harness.points import environment, wait_until
+from tests.harness.points import environment, wait_until, without_lines
 
 # Prepared as harness/child.py prepares itself; strikes when it is told to, or at once, or in another thread
 # whose end it waits for.
@@ -126,30 +127,45 @@ DENIES = "#!/bin/sh\necho 'Permission Denied: Try running again with elevated pe
 TALKS = "#!/bin/sh\necho '[{\"thread_name\": '\n"
 UNUSABLE = "\x7fELF of another machine"
 
-SENTENCES = {
+SENTENCES = {  # without the numbers of lines
     "lock": (
         "lock",
-        "the main thread waits for lock lock, which no thread holds by its lines: it was never released",
+        "the main thread waits in _take (engines/misdeeds.py) for lock lock, which no thread holds by the"
+        " lines it is at: it was never released, or was taken in a function that has returned",
     ),
     "lock_order": (
         "deadlock",
-        "the main thread waits for lock second, held by other way round, which waits for lock first, held by"
-        " the main thread: a circle of the main thread and other way round",
+        "the main thread waits in _lock_order (engines/misdeeds.py) for lock second, held by other way round,"
+        " which waits in other_way_round (engines/misdeeds.py) for lock first, held by the main thread: a"
+        " circle of the main thread and other way round",
     ),
     "import_lock": (
         "import_lock",
-        "the main thread waits for the import lock of never_done, held by importer, which waits for an event"
-        " that nobody has set",
+        "the main thread waits in _import_lock (engines/misdeeds.py) for the import lock of never_done, held"
+        " by importer, which waits in <module> (TMP/never_done.py) for an event that nobody has set",
     ),
-    "queue_full": ("queue", "the main thread waits for room in full queue nobody_reads (2 of 2)"),
+    "queue_full": (
+        "queue",
+        "the main thread waits in _queue_full (engines/misdeeds.py) for room in full queue nobody_reads (2 of"
+        " 2)",
+    ),
     "hidden": (
         "queue",
-        "the main thread waits for an item from empty queue answers; thread answering had died of"
-        " RuntimeError: raised on purpose in a thread by fault.kind=hidden",
+        "the main thread waits in _hidden (engines/misdeeds.py) for an item from empty queue answers; thread"
+        " answering had died of RuntimeError: raised on purpose in a thread by fault.kind=hidden",
     ),
-    "hang": ("event", "the main thread waits for an event that nobody has set"),
-    "sleep": ("sleeping", "the main thread sleeps by the clock"),
+    "hang": (
+        "event",
+        "the main thread waits in _hang (engines/misdeeds.py) for an event that nobody has set",
+    ),
+    "sleep": ("sleeping", "the main thread sleeps by the clock in _sleep (engines/misdeeds.py)"),
 }
+
+
+def told_of(incident: Incident) -> tuple[str, str]:
+    """Class and sentence; folders of a point's own have names of their own."""
+    sentence = re.sub(r"\(tmp\w+/", "(TMP/", without_lines(incident.diagnosis.sentence))
+    return incident.diagnosis.kind, sentence.replace("_lock_order.<locals>.", "")  # since Python 3.11
 
 
 @pytest.mark.parametrize("kind", ["lock_order", "hidden"])
@@ -157,8 +173,8 @@ def test_what_is_stuck_is_told_with_its_evidence(stuck: Make, kind: str) -> None
     point = stuck(kind)
     incident = point.gathered()
     told = incident.evidence
-    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES[kind]
-    assert incident.breach.note == f"{SENTENCES[kind][0]}: {SENTENCES[kind][1]}"
+    assert told_of(incident) == SENTENCES[kind]
+    assert incident.breach.note == f"{SENTENCES[kind][0]}: {incident.diagnosis.sentence}"
     assert (told["limit"], told["limit_s"], told["detected_after_s"]) == ("limits.stage", 2.0, 0.1)
     assert told["diagnosis"]["sentence"] == incident.diagnosis.sentence
     assert told["processes"][0].startswith(f"{point.pid}: state S")
@@ -197,7 +213,7 @@ def test_without_py_spys_answer_class_and_sentence_stay(
     py_spy(script)
     point = stuck(kind)
     incident = point.gathered()
-    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES[kind]
+    assert told_of(incident) == SENTENCES[kind]
     assert f"    _{kind} (" in (point.folder / "stacks.txt").read_text()  # by the witness
     assert f"_{kind} (" in incident.evidence["excerpt"]
     [failed] = incident.evidence["failed"]
@@ -214,8 +230,7 @@ def test_without_py_spys_answer_every_class_stays(
     stuck: Make, py_spy: Callable[[str], None], script: str, kind: str
 ) -> None:
     py_spy(script)
-    diagnosis = stuck(kind).gathered().diagnosis
-    assert (diagnosis.kind, diagnosis.sentence) == SENTENCES[kind]
+    assert told_of(stuck(kind).gathered()) == SENTENCES[kind]
 
 
 @pytest.mark.parametrize(
@@ -243,9 +258,11 @@ def test_a_child_that_is_waited_for_is_followed(stuck: Make) -> None:
     point = stuck("child")
     [child] = [one.pid for one in tree.members(point.token) if one.pid != point.pid]
     diagnosis = point.gathered().diagnosis
-    assert (diagnosis.kind, diagnosis.sentence) == (
-        "child", f"the main thread waits for the end of process {child}, which sleeps by the clock"
-    )  # fmt: skip
+    assert (diagnosis.kind, without_lines(diagnosis.sentence)) == (
+        "child",
+        f"the main thread waits in _child (engines/misdeeds.py) for the end of process {child}, which sleeps"
+        " by the clock",
+    )
     assert tree.is_alive(child)  # who has no witness is not sent its signal, which would end it
 
 
@@ -265,7 +282,7 @@ def test_one_that_is_elsewhere_at_a_second_look_moves_and_so_does_who_waits_for_
         lambda: next((d for d in [point.gathered().diagnosis] if d.kind == "moving"), None), 15.0
     )
     assert found
-    assert found.sentence.startswith(f"{who}is slow but moves: now at ")
+    assert found.sentence.startswith(f"{who}is slow but moves below ")
     assert ".py:" in found.sentence
 
 
@@ -301,7 +318,7 @@ def test_a_collector_that_raises_leaves_a_line_and_the_others_their_finds(
     monkeypatch.setattr(gpu, "handles", broken)
     incident = stuck("lock_order").gathered()
     assert incident.evidence["failed"] == ["GPU: RuntimeError: NVML has gone away"]
-    assert incident.diagnosis.sentence == SENTENCES["lock_order"][1]
+    assert told_of(incident) == SENTENCES["lock_order"]
     assert "_lock_order (" in incident.evidence["excerpt"]
 
 
@@ -325,7 +342,7 @@ def test_without_any_stacks_python_and_the_kernel_tell_the_class(
 ) -> None:
     end = threading.Event()
 
-    def broken(*given: Any) -> list[Dump]:
+    def broken(*given: Any, **more: Any) -> list[Dump]:
         if how == "raises":
             raise OSError(8, "Exec format error")
         end.wait()
@@ -338,7 +355,7 @@ def test_without_any_stacks_python_and_the_kernel_tell_the_class(
     end.set()
     wrong = "OSError: [Errno 8] Exec format error" if how == "raises" else "no answer within 0.6 s"
     assert incident.evidence["failed"] == [f"stacks: {wrong}"]
-    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES["lock_order"]
+    assert told_of(incident) == SENTENCES["lock_order"]
     assert incident.breach.span is not None
     assert incident.breach.span.pid == point.pid
 
@@ -348,15 +365,36 @@ def test_a_process_that_ends_meanwhile_is_said_to_have_ended(
 ) -> None:
     point, dump = stuck("lock"), stacks.dump
 
-    def kill_and_dump(*given: Any) -> list[Dump]:
+    def kill_and_dump(*given: Any, **more: Any) -> list[Dump]:
         os.kill(point.pid, signal.SIGKILL)
         assert wait_until(lambda: not tree.is_alive(point.pid))
-        return dump(*given)
+        return dump(*given, **more)
 
     monkeypatch.setattr(stacks, "dump", kill_and_dump)
     incident = point.gathered()
     assert incident.diagnosis.sentence.endswith(" had ended by then")
     assert incident.evidence["limit"] == "limits.stage"
+
+
+WRITES = """
+import os
+reading, writing = os.pipe()
+os.write(writing, bytes(10_000_000))
+"""
+
+
+def test_who_is_stuck_in_a_write_is_not_paused_for_that_would_end_it(tmp_path: Path) -> None:
+    given = environment() | {tree.VARIABLE: "writes.1"}
+    writer = subprocess.Popen([PYTHON, "-c", WRITES], env=given, start_new_session=True)
+    assert wait_until(lambda: any(map(kernel.writes, kernel.tasks(writer.pid).values())))
+    incident = Point(writer.pid, tmp_path, "writes").gathered(recorded=False)
+    is_stuck = writer.poll() is None and any(map(kernel.writes, kernel.tasks(writer.pid).values()))
+    writer.kill()
+    writer.wait()
+    assert is_stuck
+    assert incident.diagnosis.kind == "io"
+    assert "of which no other process has an end" in incident.diagnosis.sentence
+    assert "py-spy --nonblocking" in (tmp_path / "stacks.txt").read_text()
 
 
 def test_a_tree_that_has_ended_before_the_look_is_said_to_be_gone(tmp_path: Path) -> None:
@@ -365,7 +403,7 @@ def test_a_tree_that_has_ended_before_the_look_is_said_to_be_gone(tmp_path: Path
     point = Point(gone.pid, tmp_path, secrets.token_hex(8))
     incident = point.gathered()
     assert incident.diagnosis.sentence == f"process {gone.pid} was gone before it could be looked at"
-    assert incident.breach.note == ""
+    assert incident.breach.note == f"unknown: {incident.diagnosis.sentence}"
     assert incident.evidence["stacks"] == "stacks.txt"
 
 
@@ -382,7 +420,7 @@ def test_a_timeout_has_evidence_but_no_class_in_its_reason(stuck: Make) -> None:
 def test_where_no_span_is_open_the_first_process_is_looked_at(stuck: Make) -> None:
     point = stuck("hang")
     incident = point.gathered(Breach(Outcome.HUNG, "idle", 2.0, 0.1, None))
-    assert (incident.diagnosis.kind, incident.diagnosis.sentence) == SENTENCES["hang"]
+    assert told_of(incident) == SENTENCES["hang"]
 
 
 def test_the_same_hang_has_the_same_signature_in_another_process(stuck: Make, tmp_path: Path) -> None:

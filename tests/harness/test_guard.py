@@ -125,6 +125,36 @@ def test_temporary_files_are_where_python_puts_them(
     assert str(guard.temporary_root()) == tempfile.gettempdir()
 
 
+def test_where_tmp_cannot_be_used_the_folders_are_tried_that_python_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    *elsewhere, here = tempfile._candidate_tempdir_list()
+    assert (guard._ELSE, here) == ((*elsewhere, "."), str(Path.cwd()))
+    usable, no_folder = tmp_path / "usable", tmp_path / "file"
+    usable.mkdir()
+    no_folder.touch(mode=0o755)
+    monkeypatch.setattr(guard, "_ELSE", (str(tmp_path / "nothing"), str(no_folder), str(usable)))
+    assert guard.temporary_root() == usable
+    monkeypatch.setattr(guard, "_ELSE", (str(tmp_path / "nothing"), "."))
+    monkeypatch.chdir(tmp_path)
+    assert guard.temporary_root() == tmp_path
+
+
+def test_a_current_folder_that_is_gone_is_no_temp_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setenv("TMPDIR", ".")
+    monkeypatch.setattr(guard, "_ELSE", (str(tmp_path), "."))
+    assert guard.temporary_root() == tmp_path
+    monkeypatch.setattr(guard, "_ELSE", (".",))
+    assert guard.temporary_root() == Path("/tmp")  # whoever writes there is told why that fails
+
+
 def test_a_relative_temp_folder_counts_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", ".")

@@ -113,6 +113,24 @@ def test_calls_are_known_by_what_they_wait_for(start: Start, pipe: tuple[int, in
 
 # The names that kernels from 5.4 to 6.18 have for it, and the number of the call on x86-64.
 @pytest.mark.parametrize(
+    ("wchan", "call", "is_writing"),
+    [
+        ("pipe_write", -1, True),
+        ("anon_pipe_write", -1, True),
+        ("sk_stream_wait_memory", -1, True),
+        ("sock_alloc_send_pskb", -1, True),
+        ("", 1, True),
+        ("", 46, True),
+        ("pipe_read", 0, False),
+        ("futex_do_wait", 202, False),
+        ("", -1, False),
+    ],
+)
+def test_who_is_in_the_middle_of_a_write_is_known_by_either(wchan: str, call: int, is_writing: bool) -> None:
+    assert kernel.writes(Task(1, "python", "S", wchan, call, 3, 0.0)) is is_writing
+
+
+@pytest.mark.parametrize(
     ("wchan", "call", "kind"),
     [
         ("futex_wait_queue_me", 202, "lock"),
@@ -145,7 +163,11 @@ def test_calls_are_known_by_what_they_wait_for(start: Start, pipe: tuple[int, in
         ("", 72, "file lock"),
         ("nvidia_ioctl", 16, "ioctl"),
         ("", 16, "ioctl"),
-        ("do_sigtimedwait", 128, ""),
+        ("do_sigtimedwait", 128, "signal"),
+        ("", 34, "signal"),
+        ("wait_for_partner", -1, "open"),
+        ("", 257, "open"),
+        ("", 186, ""),
         ("", -1, ""),
     ],
 )
@@ -191,8 +213,9 @@ def test_a_thread_that_computes_keeps_a_core_busy_and_one_that_waits_none(
     all_cores = (time.process_time() - busy_s) / (time.monotonic() - began)
     end.set()
     assert shares[idle] < 0.05
-    # By another clock of the kernel; this thread slept. A share is counted in ticks of 10 ms.
-    assert shares[busy] == pytest.approx(all_cores, abs=0.1)
+    # By another clock of the kernel; this thread slept. A share is counted in ticks of 10 ms, and on a loaded
+    # machine the busy thread goes on for a while between one clock and the other.
+    assert shares[busy] == pytest.approx(all_cores, abs=0.25)
     assert shares[busy] > 0.1
 
 

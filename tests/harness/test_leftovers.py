@@ -1,17 +1,14 @@
-"""Leftovers: real shared memory and temporary files, and GPUs whose memory does not come back."""
+"""Leftovers: real shared memory, and GPUs whose memory does not come back."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -172,50 +169,6 @@ def test_without_shared_memory_there_is_nothing_to_remove(
     monkeypatch.setattr(leftovers, "_SHARED_MEMORY", tmp_path / "none")
     assert leftovers.before().shared_memory == frozenset()
     assert leftovers.remove_shared_memory(Before((), frozenset()), {"psm_1"}) == ([], [])
-
-
-# --- temporary files
-
-
-def test_each_point_has_a_temporary_folder_of_its_own_that_goes_with_all_in_it() -> None:
-    folder, other = leftovers.temporary("0123456789abcdef.point.0"), leftovers.temporary("0123456789abcdef.p")
-    (folder / "deep" / "deeper").mkdir(parents=True)
-    (folder / "deep" / "deeper" / "frame.png").write_bytes(b"frame")
-    (folder / "deep" / "frame.png").symlink_to("deeper/frame.png")
-    leftovers.remove_temporary(folder)
-    assert not folder.exists()
-    assert other.is_dir()
-    leftovers.remove_temporary(other)
-    leftovers.remove_temporary(other)  # it is gone already
-
-
-def test_no_file_is_written_to_find_out_where_temporary_folders_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A harness that is killed between writing and removing it would leave it for ever."""
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert leftovers.temporary("token.point.0").parent == tmp_path
-    assert tempfile.tempdir is None  # where Python remembers that it has tried one
-
-
-def test_a_link_out_of_the_temporary_folder_is_removed_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").touch()
-    folder = leftovers.temporary("token.point.0")
-    (folder / "cache").symlink_to(tmp_path)
-    leftovers.remove_temporary(folder)
-    assert not folder.exists()
-    assert (tmp_path / "weights.bin").exists()
-
-
-def test_a_temporary_folder_is_short_enough_for_the_sockets_of_multiprocessing() -> None:
-    folder = leftovers.temporary(f"{secrets.token_hex(8)}.0123456789ab.0")
-    inner = folder / "pymp-abcdefgh"
-    inner.mkdir()
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as line:
-        line.bind(str(inner / "listener-abcdefgh"))
-    leftovers.remove_temporary(folder)
-    assert not folder.exists()
 
 
 # --- memory of GPUs

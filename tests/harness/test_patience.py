@@ -15,8 +15,8 @@ import pytest
 from engines.contract import Job, Piece
 from engines.simulated import Simulated, SimulatedStage
 from harness import evidence
+from harness.causes import Diagnosis
 from harness.deadlines import Breach, find_breach
-from harness.diagnosis import Diagnosis
 from harness.evidence import Incident
 from harness.patience import Patience
 from harness.point import Point

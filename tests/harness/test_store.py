@@ -63,6 +63,13 @@ def test_a_damaged_result_is_named_with_its_remedy(stored: Path, text: str) -> N
     assert "delete its folder to measure again" in str(caught.value)
 
 
+def test_a_result_without_its_time_is_damaged_as_results_are_ordered_by_it(stored: Path) -> None:
+    file = stored / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"started_at": None}))
+    with pytest.raises(store.UnreadableResult, match="started_at is no text"):
+        store.load_result(stored)
+
+
 def test_a_result_with_a_key_that_nobody_knows_is_not_read(stored: Path) -> None:
     file = stored / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"speed": 3}))

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,37 @@ def test_a_later_process_with_the_number_of_a_member_is_left_alone(
     [itself] = tree.members("none", None, [tree._read_stat(started[0].pid)])  # type: ignore[list-item]
     assert itself.pid == started[0].pid
     assert tree.members("none", None, [itself._replace(started=itself.started - 1)]) == []
+
+
+def test_a_process_whose_environment_cannot_be_read_holds_nobody_up_twice(
+    started: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started += [sleeper("held.1"), sleeper("held.2"), sleeper("held.3")]
+    mine = [process.pid for process in started]
+    assert wait_until(lambda: pids("held") == mine)
+    end, read = threading.Event(), tree._environment
+
+    def held_up(pid: int) -> bytes:
+        """As a read of /proc/<pid>/environ while a thread of it has its memory locked."""
+        return read(pid) if pid != mine[1] or not end.wait(20.0) else b""
+
+    monkeypatch.setattr(tree, "_environment", held_up)
+    monkeypatch.setattr(tree, "_silent", set())
+    took_s = []
+    for _ in range(2):
+        began = time.monotonic()
+        assert pids("held") == [mine[0], mine[2]]
+        took_s.append(time.monotonic() - began)
+    end.set()
+    assert 0.5 <= took_s[0] < 1.5
+    assert took_s[1] < 0.4
+
+
+def test_what_began_before_this_process_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(tree, "_environment", lambda pid: read.append(pid) or b"")
+    tree.members("none")
+    began = tree._read_stat(os.getpid())
+    assert began
+    assert all((one := tree._read_stat(pid)) is None or one.started >= began.started for pid in read)
+    assert os.getppid() not in read

@@ -24,6 +24,7 @@ import pytest
 
 from harness import spots, waits
 from harness.executors.crew import Channel
+from harness.unseen import Unseen
 from tests.harness import stuck_threads as ways
 from tests.harness.points import environment, wait_until
 
@@ -557,7 +558,9 @@ def test_what_library_code_does_meanwhile_never_raises(
     while len(seen) <= 40 and time.monotonic() < until:
         for ident, frame in sys._current_frames().items():
             for one in waits._stack(frame if ident != threading.get_ident() else None):
-                waits._wait(one, {}, {})  # without what look() does where something raises
+                waits._wait(
+                    one, waits.Owners({}, Unseen()), {}
+                )  # without what look() does where something raises
                 for taken in spots.above(one):
                     spots.value(taken.lock, one)
                 seen.add(f"{one.f_code.co_filename}:{one.f_code.co_name}")

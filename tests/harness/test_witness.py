@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from engines.contract import Job, Piece
 from engines.simulated import Simulated, SimulatedStage
 from harness.point import Point
 from harness.result import Measurement, Outcome
-from tests.harness.points import avatar, point
+from tests.harness.points import avatar, point, without_lines
 
 Measured = Callable[[Point], Measurement]
 HERE = "tests.harness.test_witness."
@@ -44,11 +45,29 @@ class Stuck(Simulated):
     def _gil(self) -> None:
         ctypes.PyDLL(None).sleep(86_400)  # PyDLL keeps the GIL during the call
 
+    def _unmasked(self) -> None:
+        """Takes the signals back that wait for the witness, as code does that sets a mask of its own."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        threading.Event().wait()
+
+    def _handled(self) -> None:
+        """As programs do that reload by SIGUSR2."""
+        signal.signal(signal.SIGUSR2, lambda number, frame: None)
+        self._unmasked()
+
     def _fail(self) -> None:
         raise RuntimeError("planted")
 
     def state(self) -> Mapping[str, Any]:
         return {"job": self._job, "waits_in": self._how, "named": f"stuck in {self._how} on purpose"}
+
+
+class Silent(Stuck):
+    """Cannot say what it is at, for that takes the lock that is held."""
+
+    def state(self) -> Mapping[str, Any]:
+        with self._lock:
+            return {}
 
 
 class StuckStage(SimulatedStage):
@@ -76,12 +95,14 @@ def stuck(how: str, kind: str = "Stuck") -> dict[str, Any]:
     [
         (
             "join",
-            "the main thread waits for the end of thread Thread-1 (acquire), which waits for a native lock",
+            "the main thread waits in Stuck._join (harness/test_witness.py) for the end of thread Thread-1"
+            " (acquire), which waits for a native lock",
         ),
         (
             "acquire",
-            "the main thread waits for lock self._lock, which no thread holds by its lines: it was never"
-            " released",
+            "the main thread waits in Stuck._acquire (harness/test_witness.py) for lock self._lock, which no"
+            " thread holds by the lines it is at: it was never released, or was taken in a function that has"
+            " returned",
         ),
     ],
 )
@@ -90,12 +111,30 @@ def test_a_component_that_is_stuck_in_a_lock_or_a_join_says_so(
 ) -> None:
     result = measured(point(limits=LIMIT, avatar=stuck(how))).result
     assert result.outcome is Outcome.HUNG
-    assert result.reason == (
+    assert without_lines(result.reason) == (
         f"stage avatar.wait of job 0 on worker 0 did not end within limits.stage=0.5 s; lock: {told}; "
         f"stuck in {how} on purpose (worker 0)"
     )
     state = result.evidence["states"]["worker 0"]["avatar"]
     assert (state["job"], state["waits_in"]) == (0, how)
+
+
+@pytest.mark.parametrize("how", ["unmasked", "handled"])
+def test_a_component_with_signals_of_its_own_is_not_ended_by_being_asked(
+    measured: Measured, how: str
+) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck(how))).result
+    assert (result.outcome, result.stage) == (Outcome.HUNG, "wait")
+    # Whether the witness gets its signal or another thread does is the kernel's choice.
+    assert result.evidence["diagnosis"]["kind"] in ("event", "lock")
+    assert " in Stuck._unmasked (harness/test_witness.py:" in result.reason
+
+
+def test_a_state_that_waits_itself_does_not_hide_what_the_threads_wait_for(measured: Measured) -> None:
+    result = measured(point(limits=LIMIT, avatar=stuck("acquire", "Silent"))).result
+    assert result.outcome is Outcome.HUNG
+    assert "; lock: the main thread waits in Stuck._acquire (" in result.reason
+    assert "states" not in result.evidence
 
 
 def test_every_worker_process_answers_for_itself(measured: Measured) -> None:

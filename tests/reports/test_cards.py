@@ -19,12 +19,13 @@ from tests.reports import hangs
 from tests.reports.hangs import hung
 
 
-def run(made: Measurement) -> Table:
-    return table("night", Path(), [made])
+def run(made: Measurement, folder: str = "runs/night") -> Table:
+    path = Path("/bench", folder)
+    return table(path.name, path, [made])
 
 
-def card(made: Measurement) -> Card:
-    found = incidents(run(made))
+def card(made: Measurement, folder: str = "runs/night") -> Card:
+    found = incidents(run(made, folder))
     [one] = [block for block in (found.blocks if found else ()) if isinstance(block, Card)]
     return one
 
@@ -79,6 +80,34 @@ def test_what_else_a_process_may_have_died_in_is_a_line_of_its_own() -> None:
     found = card(crashed(f"{KILLED}; also open: {others}"))
     assert found.lead == KILLED
     assert dict(found.facts)["also open"] == f"{others}; nothing says which of them died"
+
+
+def test_temporary_files_that_stay_are_told() -> None:
+    found = card(crashed(KILLED, temporary_left="/tmp/harness-0123-abcd"))
+    assert dict(found.facts)["left behind"] == "temporary files stay in /tmp/harness-0123-abcd"
+
+
+@pytest.mark.parametrize(
+    ("started_at", "since"),
+    [
+        ("2026-11-20T10:05:00", "2026-11-20 10:05:33, 33.5 s after its start"),
+        ("2026-11-20T10:05:00+00:00", "2026-11-20 10:05:33 UTC, 33.5 s after its start"),
+        (None, "33.5 s after its start"),
+    ],
+)
+def test_a_start_without_zone_or_time_is_told_as_far_as_it_goes(started_at: Any, since: str) -> None:
+    made = hung(point("threads", 2))
+    found = card(replace(made, result=replace(made.result, started_at=started_at)))
+    assert dict(found.facts)["since"] == since
+
+
+@pytest.mark.parametrize(
+    "folder", ["runs/mine/ab/base", "artifacts/night", "runs", "runs/_night", "runs/" + 101 * "n"]
+)
+def test_a_run_that_the_command_would_not_find_has_none(folder: str) -> None:
+    made = hung(point("threads", 2))
+    assert card(made, folder).command == ""
+    assert card(made).command == f"python -m harness +sweep=bisect of={made.result.id} name=night"
 
 
 @pytest.mark.parametrize(

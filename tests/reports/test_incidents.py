@@ -27,7 +27,7 @@ from tests.reports.sides import date, night
 
 
 def run(*measurements: Measurement, name: str = "night") -> Table:
-    return table(name, Path(), measurements)
+    return table(name, Path("/bench/runs") / name, measurements)
 
 
 def section(*measurements: Measurement) -> Section:
@@ -120,24 +120,26 @@ def test_the_same_hang_is_joined_over_points_and_repeats() -> None:
     )
 
 
-def test_a_hang_at_very_many_points_names_the_first_of_them() -> None:
-    many = [hung(point("threads", 2, avatar__steps=n)) for n in range(7)]
+@pytest.mark.parametrize(("points", "more"), [(5, ""), (6, "; and 1 more point"), (7, "; and 2 more points")])
+def test_a_hang_at_very_many_points_names_the_first_of_them(points: int, more: str) -> None:
+    many = [hung(point("threads", 2, avatar__steps=n)) for n in range(points)]
     [row] = rows(section(*many), "The same hang")
-    assert row["times"] == "7"
+    assert row["times"] == str(points)
     assert row["at"].count("threads x2, steps=") == 5
-    assert row["at"].endswith("; and 2 more points")
+    assert row["at"].endswith(f"(repeat 0){more}")
 
 
-def test_the_lead_counts_the_hangs_that_come_often_and_names_three() -> None:
+@pytest.mark.parametrize(("hangs", "more"), [(4, "; 1 other."), (5, "; 2 others.")])
+def test_the_lead_counts_the_hangs_that_come_often_and_names_three(hangs: int, more: str) -> None:
     many = [
         hung(point("threads", 2, avatar__steps=n), repeat, signature=f"{n:010x}")
-        for n in range(5)
+        for n in range(hangs)
         for repeat in (0, 1)
     ]
     lead = section(*many).blocks[0]
     assert isinstance(lead, Text)
     assert lead.text.count("queue, stage avatar.warp (2 times)") == 3
-    assert lead.text.endswith("; 2 others.")
+    assert lead.text.endswith(more)
 
 
 def test_the_first_card_of_a_hang_is_open_and_the_same_ones_behind_it_are_folded() -> None:
@@ -240,7 +242,7 @@ def test_a_fault_that_was_planted_is_called_so() -> None:
     assert told == "on purpose: fault.kind=queue_full fault.component=avatar fault.job=0"
 
 
-@pytest.mark.parametrize("name", ["a b", "$(touch x)", "-x", "a\nb", "ä", ""])
+@pytest.mark.parametrize("name", ["a b", "$(touch x)", "-x", "a\nb", "a\n", "ä", ""])
 def test_only_names_that_can_be_typed_make_a_command(name: str) -> None:
     made = hung(point("threads", 2))
     command = f"python -m harness +sweep=bisect of={made.result.id} name=a.night-2"
@@ -276,7 +278,10 @@ def test_a_real_hang_makes_a_card_of_what_the_harness_stored(tmp_path: Path) -> 
     found = card(supervisor.measure(tried, tmp_path / "point", supervisor.start_guard()))
     facts, told = dict(found.facts), {one.title.partition(" (")[0]: one.text for one in found.evidence}
     assert (found.tone, facts["class"]) == ("hung", "queue")
-    assert re.search(r"waits for room in .*full queue.*\(2 of 2\)", found.lead)
+    assert re.search(
+        r"waits in _queue_full \(engines/misdeeds\.py:\d+\) for room in full queue nobody_reads \(2 of 2\)",
+        found.lead,
+    )
     assert re.fullmatch("[0-9a-f]{10}", facts["signature"].partition(",")[0])
     assert re.fullmatch(r"stage avatar.motion of job [0-3] on worker [01]", facts["where"])
     assert re.search(r"\d\d:\d\d:\d\d UTC, [\d.]+ s after its start", facts["since"])

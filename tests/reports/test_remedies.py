@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.diagnosis import Diagnosis
+from harness.causes import Diagnosis
 from harness.result import Outcome
 from reports.remedies import of_crash, remedy
 from reports.text import clip
@@ -51,7 +51,7 @@ def test_a_timeout_that_was_at_work_is_told_of_its_limit_alone(kind: str) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_timeout_is_said_to_have_got_on_and_all_that_is_said_fits_the_card(kind: str) -> None:
     said = remedy(Outcome.TIMEOUT, kind, "limits.stages.avatar.putback")
-    assert "It got on" not in said
+    assert "got on" not in said
     assert clip(said) == said
 
 
@@ -64,9 +64,15 @@ def test_a_crash_is_told_to_read_what_is_there() -> None:
 
 
 def test_a_crash_is_told_where_its_signal_or_its_exit_code_comes_from() -> None:
-    assert "SIGSEGV comes from native code" in of_crash("SIGSEGV", False, False)
-    assert "SIGKILL comes from outside" in of_crash("SIGKILL", False, False)
+    for death in ("SIGSEGV", "SIGTRAP", "SIGSYS"):
+        assert f"{death} comes from native code" in of_crash(death, False, False)
+    assert "SIGKILL comes from outside: dmesg says" in of_crash("SIGKILL", False, False)
+    for death in ("SIGTERM", "SIGPIPE", "SIGALRM", "signal 40"):
+        said = of_crash(death, False, False)
+        assert said.endswith(f"{death} was sent by the process itself or another one.")
+    assert "SIGXCPU comes from the limit on CPU time (ulimit -a)" in of_crash("SIGXCPU", False, False)
     code = of_crash("exit code 7", False, False)
     assert "os._exit or sys.exit in native or third-party code" in code
     assert "SIG" not in code
-    assert "SIGSEGV and SIGABRT come from native code" in of_crash("", False, False)
+    unknown = of_crash("", False, False)
+    assert "SIGSEGV and SIGABRT come from native code, SIGKILL comes from outside: dmesg says" in unknown

@@ -36,6 +36,11 @@ def crashes() -> list[Line]:
     os.abort()
 
 
+def ends_by_a_signal_without_a_name() -> list[Line]:
+    os.kill(os.getpid(), 40)
+    return []
+
+
 def wants_a_package() -> list[Line]:
     import no_such_package  # type: ignore[import-not-found]
 

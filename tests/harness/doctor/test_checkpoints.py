@@ -31,7 +31,7 @@ def sparse(path: Path, mib: int) -> None:
 
 @pytest.fixture
 def xtts(tmp_path: Path) -> Path:
-    folder = tmp_path / "XTTS v2, 'mine' = yours"
+    folder = tmp_path / "XTTS v2, 'mine' = yours, ${x} of \\${tts.weights}"
     sparse(folder / "model.pth", 1800)
     sizes = {
         "gpt_num_audio_tokens": 1026, "gpt_start_audio_token": 1024, "gpt_stop_audio_token": 1025,

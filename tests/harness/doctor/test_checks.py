@@ -23,12 +23,15 @@ def found(*asked: Check) -> dict[str, list[Line]]:
 
 
 def test_one_that_raises_or_crashes_is_a_line_beside_those_of_the_others() -> None:
-    lines = found(broken("raises"), broken("crashes"), broken("fine"), broken("wants_a_package"))
+    nameless = "ends_by_a_signal_without_a_name"
+    asked = ("raises", "crashes", nameless, "fine", "wants_a_package")
+    lines = found(*map(broken, asked))
     assert lines == {
         "raises": [
             Line("raises", UNKNOWN, "the check failed: LookupError: the file has no such entry"),
         ],
         "crashes": [Line("crashes", UNKNOWN, "the check was ended by SIGABRT")],
+        nameless: [Line(nameless, UNKNOWN, "the check was ended by signal 40")],
         "fine": [Line("fine", OK, "all is well")],
         "wants_a_package": [
             Line("wants_a_package", UNKNOWN, "not looked at: it needs the module no_such_package")
@@ -63,9 +66,9 @@ def test_the_load_is_looked_at_alone_and_the_gpu_before_anything_of_ours_is_ther
     assert turns.pop("load") < turns.pop("GPU") < min(turns.values())
 
 
-def test_all_together_they_have_less_than_ten_seconds() -> None:
-    longest = [max(c.limit_s for c in checks.CHECKS if c.turn == turn) for turn in (0, 1, 2)]
-    load, hung_gpu = 1.0, longest[1]  # a load takes half a second; its limit is for a machine that is full
-    others = max(c.limit_s for c in checks.CHECKS if c.turn == 2 and c.group != GPU)
-    assert load + hung_gpu + others <= 10
-    assert load + 1.5 + longest[2] <= 10
+def test_all_together_they_have_less_than_fourteen_seconds_and_twelve_where_the_driver_hangs() -> None:
+    turns = sorted({check.turn for check in checks.CHECKS})
+    load, gpu, all_others = (max(c.limit_s for c in checks.CHECKS if c.turn == turn) for turn in turns)
+    without_gpu = max(c.limit_s for c in checks.CHECKS if c.turn == turns[-1] and c.group != GPU)
+    assert load + gpu + all_others < 14
+    assert load + gpu + without_gpu <= 12

@@ -4,16 +4,20 @@ driver would.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness import gpu
-from harness.doctor import gpus
+from harness.doctor import gpus, install
 from harness.doctor.gpus import built_for, has_card
 from harness.doctor.line import MISSING, NONE, NOTE, OK, Line
 from harness.doctor.packages import version
 from tests.harness.doctor.machines import l4, looked_at
+from tests.harness.points import ROOT
 
 TORCH = Path(gpus.importlib.util.find_spec("torch").origin)
 
@@ -36,6 +40,20 @@ def test_one_that_is_free_has_one_line(machine: Path) -> None:
     l4(machine)
     found = "NVIDIA L4, 22.1 of 22.5 GiB free, driver 580.95.05 (CUDA 13.0)"  # 22634 and 23034 / 1024
     assert looked_at("GPU") == [Line("GPU 0", OK, found)]
+
+
+def test_one_whose_memory_is_not_told_is_described_all_the_same(machine: Path) -> None:
+    driver = l4(machine) / "pynvml.py"
+    driver.write_text(f"{driver.read_text()}\ndel nvmlDeviceGetMemoryInfo\n")
+    [line] = looked_at("GPU")
+    assert line == Line("GPU 0", OK, "NVIDIA L4, memory not told, driver 580.95.05 (CUDA 13.0)")
+    describe = "from harness import gpu; print([one['memory_mib'] for one in gpu.describe()])"
+    modules = os.pathsep.join([str(machine), str(ROOT)])
+    said = subprocess.run(
+        [sys.executable, "-c", describe],
+        env={**os.environ, "PYTHONPATH": modules}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout == "[None]\n"
 
 
 def test_what_stands_in_the_way_is_a_line_each(machine: Path) -> None:
@@ -63,7 +81,7 @@ def test_a_torch_for_cpus_beside_a_gpu_is_missing(machine: Path) -> None:
     assert line.found == (
         f"torch {version('torch')} is a build without CUDA, though a GPU is there, so device=cuda fails"
     )
-    assert line.mend == "python -m pip uninstall -y torch && ./install.sh"
+    assert line.mend == f"python -m pip uninstall -y torch && {install.command()}"
 
 
 def torch_like(folder: Path, cuda: str, program: str) -> None:

@@ -1,21 +1,16 @@
-"""The machine: limits of control groups, disks, Python, load."""
+"""The machine: limits of control groups, Python, load."""
 
 from __future__ import annotations
 
-import errno
-import getpass
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from harness.doctor import cgroups, machine, space
-from harness.doctor.line import MISSING, NOTE, OK, Line
+from harness.doctor import cgroups, machine
+from harness.doctor.line import MISSING, NOTE, OK
 from tests.harness.doctor.machines import looked_at
 from tests.harness.points import ROOT
 
@@ -57,94 +52,33 @@ def test_the_least_python_is_that_of_the_project_and_of_install_sh() -> None:
     assert "sys.version_info < ({}, {})".format(*machine.LEAST_PYTHON) in (ROOT / "install.sh").read_text()
 
 
-def test_a_folder_that_may_not_be_written_to_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "runs").symlink_to("/sys")  # in which not even root may write
-    monkeypatch.chdir(tmp_path)
-    [line] = looked_at("runs/")
-    assert line.status == MISSING
-    assert re.fullmatch(r".*/runs cannot be written to \(.+\)", line.found)
-    assert line.mend
+def test_what_a_group_uses_is_not_left_but_for_files_that_can_be_read_again(tmp_path: Path) -> None:
+    root = written(tmp_path, proc__self__cgroup="0::/pod/main\n")
+    stat = "anon 1000000000\ninactive_file 500000000\nactive_file 3\n"
+    written(
+        root / "sys/fs/cgroup/pod/main",
+        **{"memory.max": "max\n", "memory.current": "1500000000\n", "memory.stat": stat},
+    )
+    group = root / "sys/fs/cgroup/pod"
+    written(group, **{"memory.max": "4000000000\n", "memory.current": "3500000000\n", "memory.stat": stat})
+    written(root / "sys/fs/cgroup", **{"memory.stat": stat})  # the root has no limit and no usage
+    assert cgroups.memory_left_bytes(root) == 1_000_000_000
+    (group / "memory.stat").unlink()
+    assert cgroups.memory_left_bytes(root) == 4_000_000_000  # not told: what is granted
 
 
-def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_would_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    [line] = looked_at("runs/")
-    assert line.status in (OK, NOTE)  # by what is free
-    assert f"free in {tmp_path}/runs" in line.found
-    assert list(tmp_path.iterdir()) == []
+def test_version_1_counts_the_files_of_all_groups_below(tmp_path: Path) -> None:
+    root = written(tmp_path, proc__self__cgroup="5:memory:/\n")
+    stat = "inactive_file 7\ntotal_inactive_file 500000000\n"
+    limits = {"memory.limit_in_bytes": "4000000000\n", "memory.usage_in_bytes": "3500000000\n"}
+    written(root / "sys/fs/cgroup/memory", **limits, **{"memory.stat": stat})
+    assert cgroups.memory_left_bytes(root) == 1_000_000_000
 
 
-def refused(number: int, folder: Path, monkeypatch: pytest.MonkeyPatch, *, in_container: bool) -> Line:
-    """What is told of runs/ in a folder where every write is refused with this error."""
-
-    def refuse(dir: Path) -> None:
-        raise OSError(number, os.strerror(number), str(dir))
-
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    monkeypatch.setattr(space, "is_container", lambda: in_container)
-    [line] = space.runs()
-    assert line.status == MISSING
-    return line
-
-
-@pytest.mark.parametrize("in_container", [True, False])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_cleaned_up_and_not_mounted_once_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, in_container: bool
-) -> None:
-    (tmp_path / "runs").mkdir()
-    line = refused(number, tmp_path, monkeypatch, in_container=in_container)
-    assert line.found == f"{tmp_path}/runs cannot be written to ({os.strerror(number)})"
-    assert line.mend == f"remove what is not needed: du -sh {tmp_path}/runs/*"
-
-
-def test_what_fills_the_disk_is_looked_for_where_runs_would_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    line = refused(errno.ENOSPC, tmp_path, monkeypatch, in_container=False)
-    assert line.mend == f"remove what is not needed: du -sh {tmp_path}/*"
-
-
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_a_container_gets_runs_itself_mounted_and_never_the_folder_above_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    line = refused(number, tmp_path, monkeypatch, in_container=True)
-    assert line.found.startswith(f"{tmp_path} cannot be written to")
-    assert f'docker run -v "$PWD/runs:{tmp_path}/runs", ' in line.mend
-
-
-def test_a_disk_that_is_read_only_is_mounted_writable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
-    (tmp_path / "project").mkdir()
-    line = refused(errno.EROFS, tmp_path / "project", monkeypatch, in_container=False)
-    assert line.mend == f"sudo mount -o remount,rw {tmp_path}"
-
-
-def test_whoever_may_not_write_gets_runs_and_not_the_folder_above_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    line = refused(errno.EACCES, tmp_path, monkeypatch, in_container=False)
-    user = getpass.getuser()
-    assert line.mend == f"sudo mkdir -p {tmp_path}/runs && sudo chown -R {user} {tmp_path}/runs"
-
-
-@pytest.mark.parametrize(("free_mib", "status"), [(500, MISSING), (4000, NOTE), (20_000, OK)])
-def test_what_a_run_needs_is_held_against_what_is_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, status: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free_mib * 2**20))
-    [line] = space.runs()
-    assert line.status == status
-    assert (line.mend == "") == (status == OK)
+def grants(monkeypatch: pytest.MonkeyPatch, granted_mib: int | None, used_mib: int = 0) -> None:
+    left_mib = None if granted_mib is None else granted_mib - used_mib
+    monkeypatch.setattr(cgroups, "memory_bytes", lambda: granted_mib and granted_mib * 2**20)
+    monkeypatch.setattr(cgroups, "memory_left_bytes", lambda: left_mib and left_mib * 2**20)
 
 
 @pytest.mark.parametrize(("granted_mib", "status"), [(512, MISSING), (2048, NOTE), (None, OK)])
@@ -153,10 +87,33 @@ def test_what_a_container_grants_is_held_against_what_a_worker_took(
 ) -> None:
     if status == OK and psutil.virtual_memory().available < 4 * 2**30:
         pytest.skip("this machine has too little memory itself")
-    monkeypatch.setattr(cgroups, "memory_bytes", lambda: granted_mib and granted_mib * 2**20)
+    monkeypatch.setattr(machine, "is_container", lambda: True)
+    grants(monkeypatch, granted_mib)
     line, *_ = machine.memory()
     assert line.status == status
     assert ("docker run" in line.mend) == (status != OK)
+
+
+def test_what_others_in_the_group_have_taken_is_not_there_for_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "is_container", lambda: False)
+    grants(monkeypatch, granted_mib=8192, used_mib=7680)
+    line, *_ = machine.memory()
+    assert line.status == MISSING
+    assert ", 0.5 of 8.0 GiB left that its control group grants; a worker" in line.found
+    assert line.mend.startswith("raise the limit (systemd's MemoryMax, SLURM's --mem)")
+
+
+@pytest.mark.parametrize("in_container", [True, False])
+def test_a_quota_of_cores_is_lifted_where_it_was_set(
+    monkeypatch: pytest.MonkeyPatch, in_container: bool
+) -> None:
+    monkeypatch.setattr(machine, "is_container", lambda: in_container)
+    monkeypatch.setattr(cgroups, "quota_cores", lambda: 0.5)
+    line, *_ = machine.cores()
+    assert line.status == NOTE
+    assert line.mend.startswith("docker run" if in_container else "raise the limit (systemd's CPUQuota")
 
 
 def test_a_busy_machine_is_told_before_it_disturbs_a_measurement() -> None:

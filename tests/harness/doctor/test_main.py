@@ -96,13 +96,23 @@ def test_a_machine_on_which_the_tests_run_has_all_that_is_needed(here: Path) -> 
     assert not (here / "runs").exists()
 
 
+def test_what_the_terminal_cannot_show_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run(sys.executable, tmp_path, "--tts", str(tmp_path / "é"))
+    assert (done.stderr, done.returncode) == ("", 1)
+    assert f"there is no folder {tmp_path}/\\xe9" in done.stdout
+
+
 def test_a_python_without_any_package_is_told_to_install_them(tmp_path: Path) -> None:
     done = run(str(interpreter(tmp_path, packages=False)), tmp_path)
     assert (done.stderr, done.returncode) == ("", 1)
     lines = done.stdout.splitlines()
     [packages] = [index for index, line in enumerate(lines) if line.split()[:2] == ["missing", "packages"]]
     assert all(name in lines[packages] for name in ("psutil", "torch", "coqui-tts", "torchaudio"))
-    assert lines[packages + 1].split() == ["mend:", "./install.sh"]
+    mend = lines[packages + 1].split()
+    assert (mend[0], mend[1], mend[-1]) == ("mend:", f"VENV={tmp_path}", "./install.sh")
     assert "not looked at: it needs the module pynvml" in done.stdout
     assert f"  ok       python          3.{sys.version_info[1]}." in done.stdout
     assert lines[-1].startswith("Missing: packages. Not known: encoders, load, GPU. ")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.doctor import packages
-from harness.doctor.line import INSTALL, MISSING, NONE, NOTE, OK, Line
+from harness.doctor import install, packages
+from harness.doctor.install import version
+from harness.doctor.line import MISSING, NONE, NOTE, OK, Line
 from tests.harness.doctor.machines import looked_at, script
 
 
@@ -31,7 +32,7 @@ def test_a_version_that_the_project_does_not_take_is_missing(machine: Path) -> N
     [line] = looked_at("packages")
     assert line.status == MISSING
     assert line.found == "transformers 6.0.0 is not <6,>=5.17; soxr 0.1 is not >=0.5"
-    assert line.mend == INSTALL
+    assert line.mend == install.command()
 
 
 def test_two_that_overwrite_each_other_are_told(machine: Path) -> None:
@@ -39,7 +40,17 @@ def test_two_that_overwrite_each_other_are_told(machine: Path) -> None:
     whole, clash = looked_at("packages")
     assert (whole.status, clash.status) == (OK, NOTE)
     assert clash.found == "opencv-python-headless and opencv-python overwrite each other's files"
-    assert clash.mend == ("python -m pip uninstall -y opencv-python-headless opencv-python && ./install.sh")
+    uninstall = "python -m pip uninstall -y opencv-python-headless opencv-python"
+    assert clash.mend == f"{uninstall} && {install.command()}"
+
+
+def test_the_build_for_gpus_stays_where_it_is_installed(machine: Path) -> None:
+    if not version("onnxruntime"):
+        pytest.skip("that for CPUs is not installed")
+    installed(machine, "onnxruntime-gpu", "1.31.1")
+    installed(machine, "soxr", "0.1")
+    [line] = looked_at("packages")
+    assert line.mend == "EXTRAS=onnxruntime-gpu ./install.sh"
 
 
 def test_an_extra_is_there_when_all_its_parts_are(machine: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import tree
-from harness.doctor.line import INSTALL, NOTE, OK, Line
+from harness.doctor.line import NOTE, OK, Line
 from harness.doctor.rights import Held, grant, why
 from tests.harness.doctor.machines import interpreter, looked_at, script
 from tests.harness.points import wait_until
@@ -47,13 +47,13 @@ def test_without_py_spy_the_evidence_is_less_and_the_verdict_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = stacks(monkeypatch, interpreter(tmp_path))
-    assert line == Line(
-        "stacks",
-        NOTE,
+    assert (line.check, line.status) == ("stacks", NOTE)
+    assert line.found == (
         "py-spy is not installed: a hang shows only the Python stacks that the process prints itself; its "
-        "verdict is the same",
-        INSTALL,
+        "verdict is the same"
     )
+    assert line.mend.startswith(f"VENV={tmp_path} ")  # the environment that lacks it
+    assert line.mend.endswith("./install.sh")
 
 
 def test_a_refusal_names_the_right_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_where_a_filter_refuses_ptrace_native_frames_are_missing(
 
 
 DOCKER = "docker run --cap-add SYS_PTRACE ..."
-SETCAP = f"as root: setcap cap_sys_ptrace+ep {Path(sys.executable).parent}/py-spy"
+SETCAP = f"as root: setcap cap_sys_ptrace+ep {Path(sys.executable).parent.resolve()}/py-spy"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,19 @@ SETCAP = f"as root: setcap cap_sys_ptrace+ep {Path(sys.executable).parent}/py-sp
 )
 def test_the_command_fits_what_withholds_the_right(held: Held, command: str) -> None:
     assert grant(held) == command
+
+
+def test_the_right_is_given_to_the_py_spy_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my tools").mkdir()
+    tool = script(tmp_path / "my tools" / "py-spy", "exit 1")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "py-spy").symlink_to(tool)  # and no link, which setcap refuses
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    held = Held(is_container=False, effective=False, bounded=True, yama=0)
+    assert grant(held) == f"as root: setcap cap_sys_ptrace+ep '{tool}'"
 
 
 def test_what_nobody_may_needs_another_boot() -> None:

@@ -1,0 +1,70 @@
+"""Unseen: who has a lock although no line that a thread is at tells so: one with an ExitStack that entered
+it, or a generator or coroutine that is suspended inside of its `with`.
+
+Runs no code of the program that it looks at. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import sys
+import types
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from harness import spots
+
+_STACKS = (contextlib.ExitStack, contextlib.AsyncExitStack)
+_KINDS = {
+    types.GeneratorType: ("gi", "generator"),
+    types.CoroutineType: ("cr", "coroutine"),
+    types.AsyncGeneratorType: ("ag", "generator"),
+}
+
+
+class Unseen:
+    """Of one moment; what there is is looked for once, and only where an owner is not known otherwise."""
+
+    def thread_of(self, lock: object) -> int:
+        """The ident of the thread that has an ExitStack which will let go of it; 0 for none."""
+        return next((ident for ident, held in self._entered if held is lock), 0)
+
+    def suspended(self, lock: object, inner: Callable[[object], object]) -> str:
+        """The generator or coroutine that has it, in words, "" for none.
+
+        inner  gives what is locked of a thing, as the lock of a condition
+        """
+        for what, frame in self._suspended:
+            if any(inner(spots.value(taken.lock, frame)) is lock for taken in spots.above(frame)):
+                file = "/".join(frame.f_code.co_filename.split("/")[-2:])
+                return f"{frame.f_code.co_name} ({file}:{frame.f_lineno}), a {what} that is suspended"
+        return ""
+
+    @functools.cached_property
+    def _entered(self) -> list[tuple[int, object]]:
+        return [
+            (ident, getattr(callback, "__self__", None))
+            for ident, frame in sys._current_frames().items()
+            for one in _stack(frame)
+            for value in one.f_locals.values()
+            if type(value) in _STACKS
+            for _, callback in vars(value)["_exit_callbacks"]
+        ]
+
+    @functools.cached_property
+    def _suspended(self) -> list[tuple[str, FrameType]]:
+        found = []
+        for one in gc.get_objects():
+            prefix, what = _KINDS.get(type(one), ("", ""))
+            if prefix and not getattr(one, f"{prefix}_running"):
+                frame = getattr(one, f"{prefix}_frame")
+                found += [(what, frame)] if frame is not None else []
+        return found
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame:
+        yield frame
+        frame = frame.f_back
