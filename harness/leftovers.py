@@ -8,14 +8,12 @@ import contextlib
 import json
 import math
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness import gpu, guard
+from harness import gpu
 from harness.within import Call
 
 _SHARED_MEMORY = Path("/dev/shm")
@@ -44,14 +42,6 @@ class Leak:
 
 def before() -> Before:
     return Before(_used_mib(), frozenset(_segments()))
-
-
-def temporary(token: str) -> Path:
-    """A new folder for a point's temporary files. The name is short, for sockets have paths of 107 bytes at
-    most.
-    """
-    prefix = f"{guard.TEMPORARY}{token.partition('.')[0]}-"
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=guard.temporary_root()))
 
 
 def held(pids: Iterable[int]) -> frozenset[str] | None:
@@ -170,22 +160,3 @@ def _quarantined(run: Path) -> dict[int, Leak]:
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none, or damaged
         return {}
-
-
-def remove_temporary(folder: Path) -> str:
-    """Whatever is in it. Returns the folder if something of it stays, else ""."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():  # as a folder in it is read-only
-        _open_up(folder)
-        for inner, names, _ in os.walk(folder):  # which goes into them after this
-            for name in names:
-                _open_up(Path(inner, name))
-        shutil.rmtree(folder, ignore_errors=True)
-    return str(folder) if folder.exists() else ""
-
-
-def _open_up(folder: Path) -> None:
-    """Let this user list and empty it; what a link leads to is left alone."""
-    with contextlib.suppress(OSError):  # another user's
-        if not folder.is_symlink():
-            folder.chmod(0o700)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import guard
+from harness import temporary
 from harness.point import Point
 
 log = logging.getLogger("harness")
@@ -45,7 +45,7 @@ def gpu(point: Point) -> Iterator[None]:
     if not point.uses_gpu:
         yield
         return
-    path = guard.temporary_root() / "talking-head-bench.gpu.lock"
+    path = temporary.root() / "talking-head-bench.gpu.lock"
     descriptor = _open_shared(path)
     try:
         try:

@@ -26,6 +26,7 @@ from harness import (
     locks,
     profiles,
     stacks,
+    temporary,
     tree,
     variables,
     verdict,
@@ -57,7 +58,7 @@ class Watched:
     reader: Reader
     sampler: Sampler
     before: leftovers.Before
-    temporary: Path
+    own_files: Path
     recording: profiles.Recording | None
     deadline_ns: int = 0  # of the breach that ended them; 0 where there was none
     ended_ns: int = 0
@@ -145,7 +146,7 @@ def measure(
 
 
 def _spawn(point: Point, folder: Path, token: str, profile: str) -> Watched:
-    before, temporary = leftovers.before(), leftovers.temporary(token)
+    before, own_files = leftovers.before(), temporary.make(token)
     started_ns = time.monotonic_ns()
     with (folder / "child.log").open("wb") as log:
         process = subprocess.Popen(
@@ -153,12 +154,12 @@ def _spawn(point: Point, folder: Path, token: str, profile: str) -> Watched:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**variables.of(point, token, temporary), **profiles.variables(profile)},
+            env={**variables.of(point, token, own_files), **profiles.variables(profile)},
             start_new_session=True,
         )
     sampler = Sampler(token, process.pid, started_ns)
     recording = profiles.record(profile, process.pid, folder)
-    return Watched(process, token, started_ns, Reader(folder), sampler, before, temporary, recording)
+    return Watched(process, token, started_ns, Reader(folder), sampler, before, own_files, recording)
 
 
 def _watch(watched: Watched, point: Point, folder: Path, progress: Progress) -> Breach | None:
@@ -244,7 +245,7 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
         or [f"{watched.process.pid} (killed, and not gone)"] * (watched.process.returncode is None),
         "shared_memory_removed": removed,
         "shared_memory_left": unknown,
-        "temporary_left": leftovers.remove_temporary(watched.temporary),
+        "temporary_left": temporary.remove(watched.own_files),
         "vram_leak_mib": sum(leak.values()),
         "log_tail": _tail(folder / "child.log") if watched.process.returncode != 0 else "",
     }

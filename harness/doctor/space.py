@@ -10,9 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from harness import guard
 from harness.doctor.line import MISSING, NOTE, OK, Line
 from harness.doctor.machine import is_container
+from harness.temporary import root
 
 _MIB, _GIB = 2**20, 2**30
 # 0.96 billion parameters at full size are 3.6 GiB in fp32; backends keep an exported network and an engine.
@@ -58,8 +58,8 @@ def _in_the_way(folder: Path) -> Line:
 
 
 def temporary() -> list[Line]:
-    """Where points get theirs, see harness.guard."""
-    folder = guard.temporary_root()
+    """Where points get theirs, see harness.temporary."""
+    folder = root()
     if error := _refused(folder):
         return [Line("temp folder", MISSING, _words(error, folder), "export TMPDIR=/a/folder/to/write/to")]
     found = f"{_told(shutil.disk_usage(folder).free)} free in {folder}"

@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import guard, tree
+from harness import tree
 from tests.harness.points import ROOT, avatar, environment, point, processes_with, wait_until
 
 TOKEN = "guarded"
@@ -110,52 +109,3 @@ def test_the_guard_of_this_process_is_still_there(token: str) -> None:
 
     assert supervisor._guards
     assert all(guarding.poll() is None for guarding in supervisor._guards)
-
-
-@pytest.mark.parametrize("missing", [[], ["TMPDIR"], ["TMPDIR", "TEMP"], ["TMPDIR", "TEMP", "TMP"]])
-def test_temporary_files_are_where_python_puts_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str]
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        (tmp_path / name).mkdir(exist_ok=True)
-        monkeypatch.setenv(name, str(tmp_path / name))
-    for name in missing:
-        monkeypatch.setenv(name, str(tmp_path / "nothing"))
-    assert str(guard.temporary_root()) == tempfile.gettempdir()
-
-
-def test_where_tmp_cannot_be_used_the_folders_are_tried_that_python_tries(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        monkeypatch.delenv(name, raising=False)
-    *elsewhere, here = tempfile._candidate_tempdir_list()
-    assert (guard._ELSE, here) == ((*elsewhere, "."), str(Path.cwd()))
-    usable, no_folder = tmp_path / "usable", tmp_path / "file"
-    usable.mkdir()
-    no_folder.touch(mode=0o755)
-    monkeypatch.setattr(guard, "_ELSE", (str(tmp_path / "nothing"), str(no_folder), str(usable)))
-    assert guard.temporary_root() == usable
-    monkeypatch.setattr(guard, "_ELSE", (str(tmp_path / "nothing"), "."))
-    monkeypatch.chdir(tmp_path)
-    assert guard.temporary_root() == tmp_path
-
-
-def test_a_current_folder_that_is_gone_is_no_temp_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    monkeypatch.setenv("TMPDIR", ".")
-    monkeypatch.setattr(guard, "_ELSE", (str(tmp_path), "."))
-    assert guard.temporary_root() == tmp_path
-    monkeypatch.setattr(guard, "_ELSE", (".",))
-    assert guard.temporary_root() == Path("/tmp")  # whoever writes there is told why that fails
-
-
-def test_a_relative_temp_folder_counts_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TMPDIR", ".")
-    assert guard.temporary_root() == tmp_path  # a point's processes may work elsewhere

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import guard
 from harness.doctor import space
 from harness.doctor.line import MISSING, NOTE, OK, Line
 from tests.harness.doctor.machines import looked_at
@@ -144,7 +143,7 @@ def test_where_no_temp_folder_can_be_written_to_every_point_would_fail(
 ) -> None:
     """Also where tempfile, which looks further, would find one."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(guard, "temporary_root", lambda: tmp_path / "nothing")
+    monkeypatch.setattr(space, "root", lambda: tmp_path / "nothing")
     [line] = space.temporary()
     assert (line.status, line.mend) == (MISSING, "export TMPDIR=/a/folder/to/write/to")
     assert line.found == f"{tmp_path}/nothing cannot be written to (No such file or directory)"
