@@ -56,11 +56,11 @@ class Unseen:
     @functools.cached_property
     def _suspended(self) -> list[tuple[str, FrameType]]:
         found = []
-        for one in gc.get_objects():
-            prefix, what = _KINDS.get(type(one), ("", ""))
-            if prefix and not getattr(one, f"{prefix}_running"):
-                frame = getattr(one, f"{prefix}_frame")
-                found += [(what, frame)] if frame is not None else []
+        for one in [one for one in gc.get_objects() if type(one) in _KINDS]:
+            prefix, what = _KINDS[type(one)]
+            frame = getattr(one, f"{prefix}_frame")
+            if frame is not None and not getattr(one, f"{prefix}_running"):
+                found.append((what, frame))
         return found
 
 

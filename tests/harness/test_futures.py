@@ -62,7 +62,7 @@ def told(name: str, kind: str = "future", what: str = "", link: str = "") -> Tol
         return found if is_it else None
 
     found: Told | None = wait_until(look)
-    assert found, waits.look()
+    assert found, [one for one in waits.look() if one["thread"] == name]
     return found
 
 
@@ -186,8 +186,12 @@ def end_of(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     loop.close()
 
 
+AWAITED: list[asyncio.Future[None]] = []  # a task that only its own future knows is collected with it
+
+
 async def speech() -> None:
-    await asyncio.get_running_loop().create_future()
+    AWAITED.append(asyncio.get_running_loop().create_future())
+    await AWAITED[-1]
 
 
 async def clip() -> None:
@@ -203,7 +207,7 @@ def test_of_an_event_loop_the_tasks_that_wait_for_no_other_are_told_with_their_p
     found = told("loop", "event")
     end_of(loop, thread)
     places = found["what"].split(" and ")
-    line = speech.__code__.co_firstlineno + 1
+    line = speech.__code__.co_firstlineno + 2
     assert len(places) == 2
     for place in places:
         name, at = place.removeprefix("task ").split(" of asyncio at ")

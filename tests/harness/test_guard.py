@@ -56,10 +56,10 @@ def let_go(guarding: subprocess.Popen[bytes]) -> None:
 
 
 def test_it_waits_for_its_pipe_and_ends_what_has_the_token(started: list[subprocess.Popen[bytes]]) -> None:
+    guarding_it = guarding(started)
     given = {**os.environ, tree.VARIABLE: f"{TOKEN}.1.0"}
     sleeper = subprocess.Popen(["/bin/sleep", "600"], env=given, start_new_session=True)
     started.append(sleeper)
-    guarding_it = guarding(started)
     with pytest.raises(subprocess.TimeoutExpired):
         sleeper.wait(0.3)  # nothing happens while the pipe is open
     let_go(guarding_it)

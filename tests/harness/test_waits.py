@@ -583,4 +583,4 @@ def test_a_look_at_thirty_threads_in_big_files_takes_no_time(
         took_s = time.thread_time() - began
         gc.enable()
     assert {told[thread.native_id]["what"] for thread in threads} == {"lock lock"}
-    assert took_s < 0.3
+    assert took_s < 0.5  # an answer is waited for 0.7 s
