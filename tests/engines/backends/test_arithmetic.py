@@ -61,6 +61,7 @@ def test_the_projections_of_attention_count_as_products_and_rotary_angles_do_not
     assert copy.null_cond_embed.dtype is torch.float32
 
 
+@pytest.mark.slow  # a CPU without instructions for bf16 takes fifteen seconds for each call
 def test_autocast_over_converted_weights_gives_the_bits_of_plain_autocast():
     module, inputs = filled("warp_network"), example("warp_network").inputs.values()
     copy = arithmetic.converted(module, "bf16", CPU)

@@ -12,6 +12,10 @@ from engines.backends.cache import Cache
 from tests.engines.backends.networks import SHAPES, example, filled, relative_rms, same
 
 BF16_ROUNDOFF = 2**-8  # 8 significant bits
+LARGE = (
+    "warp_network",
+    "decoder",
+)  # a CPU without instructions for bf16 takes ten seconds and more for a call
 
 
 @pytest.fixture
@@ -42,7 +46,9 @@ def test_fp32_is_the_network_itself_bit_by_bit(network, cache):
     assert prepared.facts == {"backend": "eager", "dtype": "float32", "device": "cpu"}
 
 
-@pytest.mark.parametrize("network", SHAPES)
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in SHAPES]
+)
 def test_bf16_is_off_by_the_roundings_of_its_layers_and_gives_float32(network, cache):
     module, given = filled(network), example(network)
     prepared = eager.prepare(module, given, "bf16", cache)
@@ -73,6 +79,7 @@ def test_the_original_stays_as_it_was(cache):
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
 
+@pytest.mark.slow  # a CPU without instructions for bf16 takes ten seconds for each call
 def test_threads_get_the_same_bits(cache):
     module, given = filled("warp_network"), example("warp_network")
     prepared = eager.prepare(module, given, "bf16", cache)
