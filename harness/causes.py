@@ -159,13 +159,13 @@ def _busy(process: Seen, number: int) -> Diagnosis:
 def _top(process: Seen, number: int) -> str:
     """Where a thread is: its innermost function of Python, else of native code."""
     known = _frames(process, number)
-    return next(filter(frames.is_python, known), next(iter(known), "unknown code"))
+    return frames.running(known) or next(iter(known), "unknown code")
 
 
 def _at(process: Seen, number: int) -> str:
-    """Where a thread waits, as a part of a sentence: in the innermost function that is not the library's."""
-    own = frames.own(_frames(process, number))
-    return f" in {own}" if own else ""
+    """Where a thread waits, as a part of a sentence."""
+    place = frames.waiting(_frames(process, number))
+    return f" in {place}" if place else ""
 
 
 def _frames(process: Seen, number: int) -> tuple[str, ...]:

@@ -26,25 +26,54 @@ OWN = "render (/app/engines/avatar.py:12)"
     ],
 )
 def test_of_a_stack_the_innermost_function_that_is_not_pythons_own_is_told(library: str) -> None:
-    assert frames.own([library, OWN, "main (/app/harness/child.py:9)"]) == "render (engines/avatar.py:12)"
+    assert frames.waiting([library, OWN, "main (/app/harness/child.py:9)"]) == "render (engines/avatar.py:12)"
 
 
 @pytest.mark.parametrize(
     ("frame", "told"),
     [
-        ("Lock.acquire (/app/.venv/lib/python3.11/site-packages/filelock/_api.py:8)", "filelock/_api.py:8"),
+        (
+            "Lock.acquire (/app/.venv/lib/python3.11/site-packages/filelock/_unix/api.py:8)",
+            "filelock/_unix/api.py:8",
+        ),
         ("Lock.acquire (/usr/lib/python3/dist-packages/filelock/_api.py:8)", "filelock/_api.py:8"),
         ("Lock.acquire (lock.py:8)", "lock.py:8"),
         ("Lock.acquire (/lock.py:8)", "/lock.py:8"),
         ("Lock.acquire (/app/two words/a (b).py:8)", "two words/a (b).py:8"),
     ],
 )
-def test_a_file_is_told_with_its_folder_alone(frame: str, told: str) -> None:
-    assert frames.own([frame]) == f"Lock.acquire ({told})"
+def test_a_file_is_told_with_its_folder_alone_or_in_its_package(frame: str, told: str) -> None:
+    assert frames.waiting([frame]) == f"Lock.acquire ({told})"
 
 
 @pytest.mark.parametrize(
     "stack", [[], [f"wait ({LIBRARY}/threading.py:327)"], ["main (/app/main.so)", "<module> (<string>:1)"]]
 )
 def test_where_there_is_no_such_function_nothing_is_told(stack: list[str]) -> None:
-    assert frames.own(stack) == ""
+    assert frames.waiting(stack) == ""
+
+
+INSTALLED = "synchronize (/app/.venv/lib/python3.11/site-packages/torch/cuda/__init__.py:1162)"
+EXECUTOR = "JobRun._timed (/app/harness/executors/job.py:230)"
+
+
+def test_of_an_installed_package_it_is_told_from_where_it_was_called() -> None:
+    package = "synchronize (torch/cuda/__init__.py:1162)"
+    called = f"{package} called by render (engines/avatar.py:12)"
+    assert frames.waiting(["cuCtxSynchronize (/usr/lib/libcuda.so.1)", INSTALLED, OWN, EXECUTOR]) == called
+    assert frames.waiting([INSTALLED, EXECUTOR, "main (/app/harness/child.py:9)"]) == package
+    assert (
+        frames.waiting([OWN, INSTALLED, "feed (/app/engines/xtts.py:3)"]) == "render (engines/avatar.py:12)"
+    )
+    assert frames.waiting([EXECUTOR, "main (/app/harness/child.py:9)"]) == (
+        "JobRun._timed (executors/job.py:230)"
+    )
+
+
+def test_one_that_runs_is_where_it_is_and_what_called_that() -> None:
+    library = f"dumps ({LIBRARY}/json/__init__.py:231)"
+    assert frames.running([library, OWN, EXECUTOR]) == (
+        "dumps (json/__init__.py:231) called by render (engines/avatar.py:12)"
+    )
+    assert frames.running(["memcpy (/lib/libc.so.6)", OWN]) == "render (engines/avatar.py:12)"
+    assert frames.running([]) == ""
