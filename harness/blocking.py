@@ -93,9 +93,7 @@ def _of_event(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any] | 
 
 
 def _of_future(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any]:
-    """result() and exception() are of one, wait() and as_completed() have many."""
-    known = frame.f_locals
-    return futures.told([known["self"]] if "self" in known else known.get("pending", known["fs"]), numbers)
+    return futures.told(futures.awaited_by(frame), numbers)
 
 
 def _of_loop(frame: FrameType, numbers: Mapping[int, int]) -> dict[str, Any] | None:

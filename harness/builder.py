@@ -19,6 +19,9 @@ from harness.executors import crew
 from harness.executors.job import SHARED, Lane, Placed
 from harness.point import Point
 from harness.recorder import Recorder
+from harness.within import Call
+
+_STATE_S = 0.3  # a state that waits for a lock is none; more than this nobody waits for the witness
 
 # By name, as the engines: it needs numpy, which only they bring.
 _SAMPLER = "engines.sampling"
@@ -125,16 +128,22 @@ class Builder:
         return replace(self._jobs[0], output=str(output))
 
     def report_state(self) -> None:
-        """What the threads wait for, and what each component that can be asked is at, which may have to wait
-        to tell it; called by the witness and after a failure.
+        """What the threads wait for, and what each component that can be asked is at; called by the witness
+        and after a failure. One whose state() waits itself is not asked again.
         """
         self._events("threads", threads=waits.look(), channels=crew.depths())
-        for name, worker, component in self._inspectable:
+        for asked in list(self._inspectable):
+            name, worker, component = asked
+            failed: list[str] = []
+            state = Call("state", _STATE_S, component.state).given(None, failed)
             try:
-                self._events("state", component=name, worker=worker, **component.state())
+                told = {"state_failed": failed[0].partition(": ")[2]} if failed else dict(state or {})
+                self._events("state", component=name, worker=worker, **told)
             except Exception as error:  # noqa: BLE001 - in the middle of an incident: the others may know
-                told = f"{type(error).__name__}: {error}"
-                self._events("state", component=name, worker=worker, state_failed=told)
+                told = {"state_failed": f"{type(error).__name__}: {error}"}
+                self._events("state", component=name, worker=worker, **told)
+            if failed and "no answer" in failed[0]:
+                self._inspectable.remove(asked)
         self._events("witness")
 
     def report_end(self) -> None:

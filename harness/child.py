@@ -103,7 +103,7 @@ def run(folder: Path, given: Mapping[str, int]) -> None:
     jobs = jobs_of(point, folder)
     recorder = Recorder(folder)
     build = Builder(point, jobs, recorder, events, folder)
-    witness.start(build.report_state)
+    witness.start(build.report_state, lambda number: events("listens", thread=number))
 
     def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
         events("job", job=job.index, worker=worker, **video)

@@ -106,7 +106,7 @@ def _look(token: str, session: int, recorded: Set[int], folder: Path, late: Span
     failed: list[str] = []
     before, began = {pid: kernel.tasks(pid) for pid in pids}, time.monotonic()
     gpus = Call("GPU", _GPU_S, lambda: [gpu.readings(index) for index in range(len(gpu.handles()))])
-    writing = {pid for pid, threads in before.items() if any(map(kernel.writes, threads.values()))}
+    writing = {pid for pid in pids if any(kernel.writes(pid, one) for one in before[pid].values())}
     stacked = Call("stacks", 3 * _STACKS_S, lambda: stacks.dump(pids, _STACKS_S, unpaused=writing))
     earlier = len(events.read(folder))  # a process that answered once may be silent now
     testimony.ask(recorded & set(pids), folder, earlier)

@@ -16,20 +16,22 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 _POOL = "concurrent.futures.thread"
+_DONE = ("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED")
 _WAITS = ("result", "exception", "wait", "as_completed")
 _NAMED = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _MOST_TASKS = 3
+_CIRCLE = "each of them waits for another"
 
 
 class _Worker(NamedTuple):
-    """A thread of a pool: the frame of the pool's own loop, the task that it is at, whether that waits for
-    another's result.
+    """A thread of a pool: the frame of the pool's own loop, the task that it is at, and the futures that this
+    waits for.
     """
 
     number: int
     loop: FrameType
     item: Any
-    is_waiting: bool
+    awaited: tuple[Any, ...]
 
 
 def told(futures: Iterable[Any], numbers: Mapping[int, int]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def told(futures: Iterable[Any], numbers: Mapping[int, int]) -> dict[str, Any]:
 
     numbers  of the threads that may be told, by ident
     """
-    left = [future for future in futures if isinstance(future, Future) and not future.done()]
+    left = [future for future in futures if isinstance(future, Future) and future._state not in _DONE]
     workers = list(_workers(numbers))
     for worker in workers:
         for future in left:
@@ -49,19 +51,23 @@ def told(futures: Iterable[Any], numbers: Mapping[int, int]) -> dict[str, Any]:
         waiting = next((item for item in items for future in left if item.future is future), None)
         if waiting is not None:
             its = [one for one in workers if one.loop.f_locals["work_queue"] is queue.f_locals["work_queue"]]
-            return _not_begun(waiting, its)
+            return _not_begun(waiting, its, [item.future for item in items])
     return {"kind": "future", "what": "the result of a task in another thread or process"}
 
 
-def _not_begun(item: Any, workers: list[_Worker]) -> dict[str, Any]:
-    """None of them may be free for it: then it has to wait for one that gets on, if one does."""
+def _not_begun(item: Any, workers: list[_Worker], queued: list[Any]) -> dict[str, Any]:
+    """None of them may be free for it: then it has to wait for one that gets on, if one does: that waits for
+    nothing, or for nothing that has to wait for this pool itself.
+    """
     if any(worker.item is None for worker in workers):
         return _result(item, 0, "")
-    first = next((worker for worker in workers if not worker.is_waiting), workers[0])
+    behind = {id(future) for future in queued}
+    by_hope = [(any(id(future) in behind for future in one.awaited), bool(one.awaited)) for one in workers]
+    best = workers[by_hope.index(min(by_hope))]
     if len(workers) == 1:
-        return _result(item, first.number, "by", ", not begun as its pool's one thread is taken")
+        return _result(item, best.number, "by", ", not begun as its pool's one thread is taken")
     more = f", not begun as none of its pool's {len(workers)} threads is free"
-    return _result(item, first.number, "among them", more)
+    return _result(item, best.number, "among them", more)
 
 
 def _result(item: Any, owner: int, link: str, more: str = "") -> dict[str, Any]:
@@ -70,16 +76,24 @@ def _result(item: Any, owner: int, link: str, more: str = "") -> dict[str, Any]:
 
 def _workers(numbers: Mapping[int, int]) -> Iterator[_Worker]:
     for ident, frame in sys._current_frames().items():
-        item, is_waiting, one = None, False, frame if ident in numbers else None
+        item, awaited, one = None, (), frame if ident in numbers else None
         while one is not None:
             module, name = one.f_globals.get("__name__"), one.f_code.co_name
             if module == "concurrent.futures._base" and name in _WAITS and item is None:
-                is_waiting = True
+                awaited = awaited_by(one)
             if module == _POOL and name == "run":
                 item = one.f_locals.get("self")
             if module == _POOL and name == "_worker":
-                yield _Worker(numbers[ident], one, item, is_waiting)
+                yield _Worker(numbers[ident], one, item, awaited)
             one = one.f_back
+
+
+def awaited_by(frame: FrameType) -> tuple[Any, ...]:
+    """The futures of a call that waits: result() and exception() are of one, wait() and as_completed() have
+    many.
+    """
+    known = frame.f_locals
+    return (known["self"],) if "self" in known else tuple(known.get("pending", known.get("fs", ())))
 
 
 def _items(queue: object) -> list[Any]:
@@ -98,14 +112,15 @@ def _name(item: Any) -> str:
 
 
 def of_loop(loop: Any) -> dict[str, Any] | None:
-    """What the tasks of an event loop of asyncio wait at: those that wait for no other task."""
-    asyncio = sys.modules["asyncio"]
-    tasks = [task for task in asyncio.all_tasks(loop) if not _is_of_tasks(task)]
-    places = sorted(f"task {task.get_name()} of asyncio at {_place(task)}" for task in tasks)
+    """What the tasks of an event loop of asyncio wait at: those that wait for no other task, if there are."""
+    tasks = list(sys.modules["asyncio"].all_tasks(loop))
+    free = [task for task in tasks if not _is_of_tasks(task)]
+    places = sorted(f"task {task.get_name()} of asyncio at {_place(task)}" for task in free or tasks)
     if not places:
         return None
     more = f" and {len(places) - _MOST_TASKS} more tasks" if len(places) > _MOST_TASKS else ""
-    return {"kind": "event", "what": " and ".join(places[:_MOST_TASKS]) + more}
+    words = " and ".join(places[:_MOST_TASKS]) + more
+    return {"kind": "event", "what": words} if free else {"kind": "deadlock", "what": f"{words}: {_CIRCLE}"}
 
 
 def _is_of_tasks(task: Any) -> bool:

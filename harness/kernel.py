@@ -112,12 +112,14 @@ def waits_for(task: Task) -> str:
     return next((kind for text, kind in _WCHANS if text in task.wchan), told)
 
 
-def writes(task: Task) -> bool:
-    """Whether a thread is in the middle of writing to a pipe or a socket that takes no more: who pauses it
-    makes the call return with a part of it written, as if that was all.
+def writes(pid: int, task: Task) -> bool:
+    """Whether a thread is in the middle of writing to a pipe, a socket or a terminal that takes no more: who
+    pauses it makes the call return with a part of it written, as if that was all.
     """
-    told = task.call in _WRITES if platform.machine() == "x86_64" else False
-    return told or any(text in task.wchan for text in ("pipe_write", "sock_alloc_send", "stream_wait_memory"))
+    if any(text in task.wchan for text in ("pipe_write", "sock_alloc_send", "stream_wait_memory")):
+        return True
+    is_told = task.call in _WRITES and platform.machine() == "x86_64"
+    return is_told and files(pid).get(task.first, "pipe:").startswith(("pipe:", "socket:", "/dev/"))
 
 
 def awaited_child(task: Task) -> int:

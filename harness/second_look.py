@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from harness.causes import Seen
 from harness.within import Call
 
 _QUICK_S = 1.0
-_AGAIN_S, _LOOKS = 4.0, 3
+_AGAIN_S, _LOOKS, _BETWEEN_S = 5.0, 3, 0.2
 
 
 def seen_again(process: Seen, number: int, folder: Path, failed: list[str]) -> Seen:
@@ -40,7 +41,8 @@ def _again(process: Seen, number: int, folder: Path) -> list[stacks.Stack]:
     whose threads run.
     """
     found = [one for one in [process.dump.of(number)] if one]
-    for _ in range(_LOOKS if process.dump.source != "faulthandler" else 0):
+    for look in range(_LOOKS if process.dump.source != "faulthandler" else 0):
+        time.sleep(_BETWEEN_S if look else 0)  # the first look was a while ago
         found += [one for one in [_dumped_again(process, folder).of(number)] if one]
         if len(found) > 1 and _functions(found[0]) != _functions(found[-1]):
             break

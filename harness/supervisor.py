@@ -233,6 +233,7 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
     if watched.recording:
         watched.recording.stop()
     watched.reader.finish()
+    stays = temporary.remove(watched.own_files)
     removed, unknown = leftovers.remove_shared_memory(watched.before, seen)
     leak = leftovers.wait_for_vram(watched.before)
     if leak:
@@ -245,7 +246,7 @@ def _clean_up(watched: Watched, folder: Path) -> list[Sample]:
         or [f"{watched.process.pid} (killed, and not gone)"] * (watched.process.returncode is None),
         "shared_memory_removed": removed,
         "shared_memory_left": unknown,
-        "temporary_left": temporary.remove(watched.own_files),
+        "temporary_left": stays,
         "vram_leak_mib": sum(leak.values()),
         "log_tail": _tail(folder / "child.log") if watched.process.returncode != 0 else "",
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import ctypes
 import time
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -12,13 +11,19 @@ from typing import Any
 from harness import events, witness
 
 _ANSWER_S = 0.7
+_LIBC = ctypes.CDLL(None)
 
 
 def ask(pids: Set[int], folder: Path, earlier: int) -> None:
-    """Let the processes append what they are at to events.jsonl; one whose GIL is held cannot."""
+    """Let the processes append what they are at to events.jsonl; one whose GIL is held cannot.
+
+    The witness alone is sent the signal: with another mask any other thread could get it, and a native call
+    that it is in would end by that.
+    """
+    listens = {one["pid"]: one["thread"] for one in events.read(folder) if one["event"] == "listens"}
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, witness.ASK)
+        if pid in listens:
+            _LIBC.tgkill(pid, listens[pid], witness.ASK)
     until = time.monotonic() + _ANSWER_S
     while time.monotonic() < until:
         if pids <= {event["pid"] for event in events.read(folder)[earlier:] if event["event"] == "witness"}:

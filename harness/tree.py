@@ -19,6 +19,7 @@ from harness.within import Call
 
 VARIABLE = "HARNESS_TREE"
 STARTED_BY = "HARNESS_STARTED_BY"  # variable of a measured process: the number of the one that started it
+_SILENT_S = 5.0
 _READ_S = 0.5  # for all environments that are new; a thousand take a few milliseconds
 
 
@@ -35,8 +36,8 @@ class Process(NamedTuple):
     started: int
 
 
-# Processes, by number and start, whose environment could not be read in time: nobody asks them again.
-_silent: set[tuple[int, int]] = set()
+# When processes, by number and start, may be asked again whose environment could not be read in time.
+_silent: dict[tuple[int, int], float] = {}
 
 
 def members(token: str, session: int | None = None, known: Iterable[Process] = ()) -> list[Process]:
@@ -124,12 +125,13 @@ def _states(pid: int) -> Iterator[str]:
 
 def _with_token(token: str, processes: Iterable[Process]) -> set[int]:
     """Those whose environment has it. What began before this process is none of its own; one whose memory is
-    held, as of a storage that does not answer, would hold up this one: it counts as one without.
+    held, as of a storage that does not answer, would hold up this one: for a while it counts as one without.
     """
     itself = _read_stat(os.getpid())
     began = itself.started if itself else 0
     young = [process for process in processes if process.started >= began]
-    left = [process for process in young if (process.pid, process.started) not in _silent]
+    now = time.monotonic()
+    left = [process for process in young if _silent.get((process.pid, process.started), 0.0) <= now]
     found: dict[int, bytes] = {}
 
     def read(some: list[Process]) -> bool:
@@ -139,14 +141,14 @@ def _with_token(token: str, processes: Iterable[Process]) -> set[int]:
 
     while left and not Call("environments", _READ_S, functools.partial(read, left)).given(False, []):
         left = [process for process in left if process.pid not in found]
-        _silent.update((process.pid, process.started) for process in left[:1])
+        _silent.update({(process.pid, process.started): now + _SILENT_S for process in left[:1]})
         left = left[1:]
     # A token goes on with "." and the point's number, so that one does not match another that only starts
     # alike.
     wanted = f"{VARIABLE}={token}".encode()
     return {
         pid
-        for pid, environment in found.items()
+        for pid, environment in dict(found).items()  # who has not answered may do so meanwhile
         if any(item == wanted or item.startswith(wanted + b".") for item in environment.split(b"\0"))
     }
 

@@ -157,6 +157,8 @@ def _shared(lock: Any, name: str) -> dict[str, Any] | None:
     inner = getattr(lock, "_semlock", None)
     if inner is None or not inner._is_zero():
         return None
+    if "Semaphore" in type(lock).__name__:
+        return {"kind": "lock", "what": f"semaphore {name} of several processes, which none has released"}
     where = "this process" if inner._count() else "another process, which may have ended with it"
     return {"kind": "lock", "what": f"{type(lock).__name__.lower()} {name}, taken by {where}"}
 
@@ -165,6 +167,8 @@ def _held_by(lock: object, owners: Owners, what: str) -> dict[str, Any]:
     numbers = {thread.ident: thread.native_id or 0 for thread in threading.enumerate()}
     known = _OWNER.search(repr(lock))  # a re-entrant lock knows the number that Python gave its owner
     owner = numbers.get(int(known[1]), 0) if known else owners.by_lines.get(id(lock), 0)
+    if not owner and id(lock) in owners.by_lines:
+        return {"what": f"{what}, held by a thread that the module threading does not know"}
     owner = owner or numbers.get(owners.unseen.thread_of(lock), 0)
     if not owner and (holder := owners.unseen.suspended(lock, _inner)):
         return {"what": f"{what}, held by {holder}"}

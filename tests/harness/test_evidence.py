@@ -46,7 +46,7 @@ def tell():
     events("threads", threads=waits.look(), channels=[{"name": "tts -> avatar", "items": 2, "depth": 2}])
     events("witness")
 
-witness.start(tell)
+witness.start(tell, lambda number: events("listens", thread=number))
 (folder / "ready").touch()
 while kind.endswith("_later") and not (folder / "strike").exists():
     time.sleep(0.02)
@@ -383,12 +383,16 @@ os.write(writing, bytes(10_000_000))
 """
 
 
+def is_writing(pid: int) -> bool:
+    return any(kernel.writes(pid, task) for task in kernel.tasks(pid).values())
+
+
 def test_who_is_stuck_in_a_write_is_not_paused_for_that_would_end_it(tmp_path: Path) -> None:
     given = environment() | {tree.VARIABLE: "writes.1"}
     writer = subprocess.Popen([PYTHON, "-c", WRITES], env=given, start_new_session=True)
-    assert wait_until(lambda: any(map(kernel.writes, kernel.tasks(writer.pid).values())))
+    assert wait_until(lambda: is_writing(writer.pid))
     incident = Point(writer.pid, tmp_path, "writes").gathered(recorded=False)
-    is_stuck = writer.poll() is None and any(map(kernel.writes, kernel.tasks(writer.pid).values()))
+    is_stuck = writer.poll() is None and is_writing(writer.pid)
     writer.kill()
     writer.wait()
     assert is_stuck

@@ -124,6 +124,34 @@ def test_a_task_that_no_thread_is_free_for_waits_for_one_that_gets_on(
     )
 
 
+def test_who_waits_for_another_pool_gets_on_sooner_than_who_waits_for_its_own(
+    pool: Callable[[int], ThreadPoolExecutor], end: threading.Event
+) -> None:
+    stages, other = pool(2), pool(1)
+    outside = other.submit(render, end)
+    begun = threading.Event()
+
+    def elsewhere() -> None:
+        begun.set()
+        outside.result()
+
+    first = stages.submit(elsewhere)
+    assert begun.wait(5.0)
+    behind: list[Future[None]] = []
+
+    def own() -> None:
+        behind.append(stages.submit(render, end))
+        behind[-1].result()
+
+    stages.submit(own)
+    gets_on = next(one for one in waits.look() if one["what"] == "the result of render")["number"]
+    threads: list[Told] = wait_until(lambda: [one for one in waits.look() if "not begun" in one["what"]])
+    assert [(one["link"], one["owner"]) for one in threads] == [("among them", gets_on)]
+    behind[0].cancel()
+    end.set()
+    first.result(5.0)
+
+
 @pytest.mark.parametrize(
     ("size", "why", "link"),
     [
@@ -220,6 +248,39 @@ def test_a_task_of_asyncios_own_code_has_a_place_too() -> None:
     found = told("loop", "event")
     end_of(loop, thread)
     assert " of asyncio at sleep (asyncio/tasks.py:" in found["what"]
+
+
+def test_tasks_that_wait_for_each_other_are_a_deadlock() -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def waits_for(number: int) -> None:
+        await asyncio.sleep(0)
+        await tasks[number]
+
+    async def both() -> None:
+        tasks.extend(asyncio.create_task(waits_for(other), name=f"clip {other}") for other in (1, 0))
+
+    loop, thread = loop_with(both)
+    found = told("loop", "deadlock")
+    for task in tasks[:1]:
+        loop.call_soon_threadsafe(task.get_loop().stop)
+    thread.join(5.0)
+    loop.close()
+    assert found["what"].startswith("task clip 0 of asyncio at waits_for (harness/test_futures.py:")
+    assert found["what"].endswith(": each of them waits for another")
+
+
+def test_a_future_of_a_class_of_its_own_is_asked_nothing(
+    pool: Callable[[int], ThreadPoolExecutor], end: threading.Event
+) -> None:
+    class Odd(Future[None]):
+        def done(self) -> bool:
+            raise AssertionError("code of the program")
+
+    future = Odd()
+    waiter(future.result)
+    assert told("waiter")["what"] == "the result of a task in another thread or process"
+    future.set_result(None)
 
 
 def test_many_tasks_are_counted() -> None:

@@ -24,6 +24,7 @@ def looks(monkeypatch: pytest.MonkeyPatch, *later: tuple[str, ...]) -> Seen:
         ]
 
     monkeypatch.setattr(stacks, "dump", dump)
+    monkeypatch.setattr(second_look, "_BETWEEN_S", 0.0)
     first = Stack(100, "MainThread", True, ("PyEval (libpython.so)", "get (/lib/q.py:1)", LOOP, JOB), 100)
     process = Seen(
         100, 1, Dump(100, "py-spy --native", (first,), "", ""),

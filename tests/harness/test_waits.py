@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import collections
 import concurrent.futures
 import functools
@@ -210,6 +211,17 @@ def test_a_semaphore_is_named_and_has_one_who_took_it(start: Start, holder: Star
     waiting = of(start(ways.waits_by_with, slots))
     assert words(waiting)[:2] == ("lock", "semaphore lock")
     assert waiting["owner"] in owners
+
+
+def test_a_lock_of_a_thread_that_a_native_library_started_is_not_told_as_nobodys(
+    start: Start, end: threading.Event
+) -> None:
+    lock, taken = threading.Lock(), threading.Event()
+    _thread.start_new_thread(ways.holds_by_with, (lock, taken, end))
+    assert taken.wait(5.0)
+    found = of(start(ways.waits_by_with, lock))
+    assert words(found) == ("lock", "lock lock, held by a thread that the module threading does not know", 0)
+    assert found["link"] == ""
 
 
 def test_a_lock_out_of_sight_has_no_owner(start: Start, holder: Start) -> None:
@@ -493,8 +505,6 @@ def test_who_looks_is_left_out_and_all_others_are_told(start: Start, end: thread
 
 
 def test_a_thread_of_no_name_in_threading_is_told_too(end: threading.Event) -> None:
-    import _thread
-
     gone = threading.Event()
     ident = _thread.start_new_thread(ways.waits_and_says_so, (end, gone))
     assert wait_until(lambda: f"thread {ident}" in [told["thread"] for told in waits.look()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engines import misdeeds
 from engines.contract import Job, Piece
 from engines.simulated import Simulated, SimulatedStage
 from harness.point import Point
@@ -54,6 +56,14 @@ class Stuck(Simulated):
         """As programs do that reload by SIGUSR2."""
         signal.signal(signal.SIGUSR2, lambda number, frame: None)
         self._unmasked()
+
+    def _native(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        reading, _ = os.pipe()
+        ctypes.CDLL(None).read(reading, ctypes.create_string_buffer(8), 8)
+
+    def _crawl(self) -> None:
+        misdeeds.strike({"kind": "crawl", "seconds": 60})
 
     def _fail(self) -> None:
         raise RuntimeError("planted")
@@ -120,21 +130,37 @@ def test_a_component_that_is_stuck_in_a_lock_or_a_join_says_so(
 
 
 @pytest.mark.parametrize("how", ["unmasked", "handled"])
-def test_a_component_with_signals_of_its_own_is_not_ended_by_being_asked(
+def test_a_component_with_signals_of_its_own_is_asked_without_being_disturbed(
     measured: Measured, how: str
 ) -> None:
     result = measured(point(limits=LIMIT, avatar=stuck(how))).result
     assert (result.outcome, result.stage) == (Outcome.HUNG, "wait")
-    # Whether the witness gets its signal or another thread does is the kernel's choice.
-    assert result.evidence["diagnosis"]["kind"] in ("event", "lock")
-    assert " in Stuck._unmasked (harness/test_witness.py:" in result.reason
+    assert "; event: the main thread waits in Stuck._unmasked (harness/test_witness.py:" in result.reason
 
 
-def test_a_state_that_waits_itself_does_not_hide_what_the_threads_wait_for(measured: Measured) -> None:
-    result = measured(point(limits=LIMIT, avatar=stuck("acquire", "Silent"))).result
+def test_a_native_call_of_one_with_signals_of_its_own_goes_on(measured: Measured) -> None:
+    """The call would end by the signal, and what it was asked for be taken for done."""
+    result = measured(point(limits=LIMIT, avatar=stuck("native"))).result
+    assert (result.outcome, result.stage) == (Outcome.HUNG, "wait")
+    assert " in Stuck._native (harness/test_witness.py:" in result.reason
+
+
+@pytest.mark.parametrize("moving", [1.0, 3.0])
+def test_a_state_that_waits_itself_hides_nothing_and_is_not_asked_again(
+    measured: Measured, moving: float
+) -> None:
+    limits = LIMIT | {"moving": moving}
+    result = measured(
+        point(limits=limits, avatar=stuck("crawl" if moving > 1 else "acquire", "Silent"))
+    ).result
     assert result.outcome is Outcome.HUNG
-    assert "; lock: the main thread waits in Stuck._acquire (" in result.reason
-    assert "states" not in result.evidence
+    if moving == 1:
+        assert "; lock: the main thread waits in Stuck._acquire (" in result.reason
+    else:  # more than one look found it moving
+        assert len(result.evidence["moved"]) == 2
+        assert "; moving: the main thread is slow but moves below " in result.reason
+    told = result.evidence["states"]["worker 0"]["avatar"]
+    assert told == {"state_failed": "no answer within 0.3 s"}
 
 
 def test_every_worker_process_answers_for_itself(measured: Measured) -> None:
