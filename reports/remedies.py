@@ -22,7 +22,8 @@ _OF_CLASS: Mapping[str, str] = {
     ),
     "deadlock": (
         "Take these locks in the same order everywhere, or let go of the first before the second is "
-        "taken. The sentence names the threads of the circle."
+        "taken; a task that waits for another of its own pool needs a second pool. The sentence names the "
+        "threads of the circle."
     ),
     "import_lock": (
         "Import that module once before the threads start. What the importing thread itself waits for "
