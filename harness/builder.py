@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engines import faults
 from engines.contract import Buildable, Closable, Inspectable, Job, OnDevice, SelfTimed
@@ -20,8 +22,6 @@ from harness.executors.job import SHARED, Lane, Placed
 from harness.point import Point
 from harness.recorder import Recorder
 from harness.within import Call
-
-_STATE_S = 0.3  # a state that waits for a lock is none; more than this nobody waits for the witness
 
 # By name, as the engines: it needs numpy, which only they bring.
 _SAMPLER = "engines.sampling"
@@ -127,24 +127,29 @@ class Builder:
         output = Path(self._jobs[0].output).with_name(f"warm_up-{name}-{os.getpid()}-{worker}.mp4")
         return replace(self._jobs[0], output=str(output))
 
-    def report_state(self) -> None:
-        """What the threads wait for, and what each component that can be asked is at; called by the witness
-        and after a failure. One whose state() waits itself is not asked again.
+    def report_state(self, limit_s: float | None = None) -> None:
+        """What the threads wait for, and what each component that can be asked is at; called by the witness,
+        with a limit for each component, and by the thread of a failure. One that has not answered within its
+        limit is not asked again.
         """
         self._events("threads", threads=waits.look(), channels=crew.depths())
         for asked in list(self._inspectable):
             name, worker, component = asked
-            failed: list[str] = []
-            state = Call("state", _STATE_S, component.state).given(None, failed)
             try:
-                told = {"state_failed": failed[0].partition(": ")[2]} if failed else dict(state or {})
+                told = dict(component.state() if limit_s is None else self._within(limit_s, asked))
                 self._events("state", component=name, worker=worker, **told)
             except Exception as error:  # noqa: BLE001 - in the middle of an incident: the others may know
-                told = {"state_failed": f"{type(error).__name__}: {error}"}
-                self._events("state", component=name, worker=worker, **told)
-            if failed and "no answer" in failed[0]:
-                self._inspectable.remove(asked)
+                failed = f"{type(error).__name__}: {error}"
+                self._events("state", component=name, worker=worker, state_failed=failed)
         self._events("witness")
+
+    def _within(self, limit_s: float, asked: tuple[str, int, Inspectable]) -> Mapping[str, Any]:
+        failed: list[str] = []
+        nothing: Mapping[str, Any] = {}
+        state = Call("state", limit_s, asked[2].state).given(nothing, failed)
+        if failed and "no answer" in failed[0] and asked in self._inspectable:
+            self._inspectable.remove(asked)
+        return {"state_failed": failed[0].partition(": ")[2]} if failed else state
 
     def report_end(self) -> None:
         """Peaks, and once more what runs: a component that was loaded later may have changed it for all."""

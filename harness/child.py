@@ -34,6 +34,7 @@ from harness.recorder import Recorder
 NOT_APPLICABLE = 3  # exit code
 # By name, as the engines: it needs torch or memray, which only they bring.
 _PROFILER, _PROFILE = "engines.profiling", "HARNESS_PROFILE"
+_STATE_S = 0.3  # more than this nobody waits for a witness that has others to ask, too
 _PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER = 0x59616D61
 _PR_SET_PTRACER_ANY = -1
@@ -103,7 +104,8 @@ def run(folder: Path, given: Mapping[str, int]) -> None:
     jobs = jobs_of(point, folder)
     recorder = Recorder(folder)
     build = Builder(point, jobs, recorder, events, folder)
-    witness.start(build.report_state, lambda number: events("listens", thread=number))
+    tell = functools.partial(build.report_state, _STATE_S)
+    witness.start(tell, lambda number: events("listens", thread=number))
 
     def finished(job: Job, worker: int, video: Mapping[str, Any]) -> None:
         events("job", job=job.index, worker=worker, **video)
