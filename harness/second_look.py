@@ -25,7 +25,7 @@ def seen_again(process: Seen, number: int, folder: Path, failed: list[str]) -> S
     if not found:
         return process
     first, *later = found
-    other = next((one for one in later if _functions(one) != _functions(first)), None)
+    other = next((one for one in later if _is_elsewhere(one, first)), None)
     known = [stack for stack in process.dump.stacks if stack.number != number]
     seen = replace(first, frames=_shared(first, other)) if other else first
     return replace(
@@ -44,7 +44,7 @@ def _again(process: Seen, number: int, folder: Path) -> list[stacks.Stack]:
     for look in range(_LOOKS if process.dump.source != "faulthandler" else 0):
         time.sleep(_BETWEEN_S if look else 0)  # the first look was a while ago
         found += [one for one in [_dumped_again(process, folder).of(number)] if one]
-        if len(found) > 1 and _functions(found[0]) != _functions(found[-1]):
+        if found and _is_elsewhere(found[-1], found[0]):
             break
     return found
 
@@ -56,6 +56,13 @@ def _dumped_again(process: Seen, folder: Path) -> stacks.Dump:
     testimony.ask({process.pid}, folder, earlier)
     told = testimony.told_by(process.pid, events.read(folder)[earlier:])
     return stacks.of_witness(process.dump, told or [])
+
+
+def _is_elsewhere(one: stacks.Stack, first: stacks.Stack) -> bool:
+    """What has nothing in common with the first was misread: a thread that runs is looked at without a pause,
+    and the function that it began with stays.
+    """
+    return _functions(one) != _functions(first) and bool(_shared(first, one))
 
 
 def _shared(one: stacks.Stack, other: stacks.Stack) -> tuple[str, ...]:

@@ -51,3 +51,13 @@ def test_it_looks_some_times_for_one_that_is_in_the_same_function_twice(
     spins = looks(monkeypatch, same, same, same)
     assert spins.moved == set()
     assert spins.dump.stacks[0].frames[1:] == ("get (/lib/q.py:1)", LOOP, JOB)
+
+
+def test_a_stack_that_has_nothing_in_common_with_the_first_was_misread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    same, misread = ("get (/lib/q.py:3)", LOOP, JOB), ("put (/lib/q.py:9)",)
+    assert looks(monkeypatch, misread, same, same).moved == set()
+    moved = looks(monkeypatch, misread, same, ("put (/lib/q.py:9)", LOOP, JOB))
+    assert moved.moved == {100}
+    assert moved.dump.stacks[0].frames == (LOOP, JOB)

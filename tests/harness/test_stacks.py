@@ -61,7 +61,7 @@ def test_py_spy_names_thread_and_function(stuck: int, tmp_path: Path) -> None:
     assert dump.source == "py-spy --native"
     [worker] = [stack for stack in dump.stacks if stack.thread == "worker 1"]
     assert any(frame.startswith("wait_for_godot (<string>:") for frame in worker.frames)
-    assert dump.state.startswith("state S, waits in ")
+    assert dump.state.startswith(("state S, waits in ", "state R, waits in "))  # it sleeps again and again
     stacks.write([dump], tmp_path / "stacks.txt")
     assert "  thread worker 1\n" in (tmp_path / "stacks.txt").read_text()
     assert worker.number in [int(task.name) for task in Path(f"/proc/{stuck}/task").iterdir()]
