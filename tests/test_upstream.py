@@ -127,7 +127,7 @@ def test_an_error_in_a_long_clip_is_the_known_deadlock_with_its_hidden_exception
     )
     assert re.fullmatch(
         r"beside it close of job 0 waits in StreamSDK\.close \(ditto_upstream/checkout\.py:\d+\) for the end"
-        r" of thread \S+ \((audio2motion|decode_f3d)_worker\), which waits in StreamSDK\._\1_worker"
+        r" of thread \S+ \((audio2motion|decode_f3d)_worker\), which waits in StreamSDK\._\w+"
         r" \(ditto_upstream/checkout\.py:\d+\) for room in (a full queue|full queue self\.\w+_queue)"
         r" \(100 of 100\)",
         beside,
