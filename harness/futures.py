@@ -11,7 +11,6 @@ import gc
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -40,7 +39,7 @@ def told(futures: Iterable[Any], numbers: Mapping[int, int]) -> dict[str, Any]:
 
     numbers  of the threads that may be told, by ident
     """
-    left = [future for future in futures if isinstance(future, Future) and future._state not in _DONE]
+    left = [future for future in futures if future._state not in _DONE]
     workers = list(_workers(numbers))
     for worker in workers:
         for future in left:
