@@ -1,8 +1,9 @@
-"""One guard for all points that the tests measure in this process."""
+"""What tests of the harness share: one guard for all points that they measure in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,11 @@ def here(tmp_path: Path) -> Path:
     """A working directory with the project's voice and portrait, so that runs/ is the test's own."""
     (tmp_path / "media").symlink_to(ROOT / "media")
     return tmp_path
+
+
+@pytest.fixture
+def end() -> Iterator[threading.Event]:
+    """Ends what waits for it."""
+    event = threading.Event()
+    yield event
+    event.set()

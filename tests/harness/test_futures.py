@@ -20,14 +20,6 @@ Told = dict[str, Any]
 
 
 @pytest.fixture
-def end() -> Iterator[threading.Event]:
-    """Ends what waits for it."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
 def pool(end: threading.Event) -> Iterator[Callable[[int], ThreadPoolExecutor]]:
     """Makes a pool of so many threads; their tasks are ended with the test."""
     made: list[ThreadPoolExecutor] = []

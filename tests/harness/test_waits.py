@@ -34,14 +34,6 @@ Told = dict[str, Any]
 
 
 @pytest.fixture
-def end() -> Iterator[threading.Event]:
-    """Ends what waits for it."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
-@pytest.fixture
 def start(end: threading.Event) -> Iterator[Start]:
     """Starts a thread by a function and its arguments. All have ended after the test, or it fails."""
     threads: list[threading.Thread] = []
