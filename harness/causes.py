@@ -79,9 +79,8 @@ def follow(
     if process.waits is None and not _is_gil_free(process) and not _spins_in_python(process, number):
         return _gil(process, number)
     wait = (process.waits or {}).get(number)
-    if (
-        wait and wait["kind"] and process.cores.get(number, 0.0) < BUSY_CORES
-    ):  # who asks again and again spins
+    asks_again = process.cores.get(number, 0.0) >= BUSY_CORES  # and again: then it spins
+    if wait and wait["kind"] and not asks_again:
         return _waiting(process, number, wait, seen, here)
     if task and number in process.moved:
         return Diagnosis("moving", f"is slow but moves below {_top(process, number)}", because)

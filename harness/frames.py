@@ -36,14 +36,14 @@ def _told(stack: Sequence[str], is_it: Callable[[str], bool]) -> str:
     inner = next(filter(is_it, known), "")
     outer = next((frame for frame in known if not _is_of_others(frame)), "")
     is_other = bool(outer) and outer != inner and _is_of_others(inner)
-    return f"{_short(inner)} called by {_short(outer)}" if is_other else _short(inner)
+    return f"{short(inner)} called by {short(outer)}" if is_other else short(inner)
 
 
 def _is_of_others(frame: str) -> bool:
     return any(kind.search(frame) for kind in (_OF_LIBRARY, _INSTALLED, _OF_HARNESS))
 
 
-def _short(frame: str) -> str:
+def short(frame: str) -> str:
     """With the path in its package, or its folder alone."""
     if _INSTALLED.search(frame):
         return re.sub(r"\(.*/(site|dist)-packages/", "(", frame)

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, NamedTuple
 
+from harness import spots
+from harness.frames import short
+
 _POOL = "concurrent.futures.thread"
 _DONE = ("FINISHED", "CANCELLED", "CANCELLED_AND_NOTIFIED")
 _WAITS = ("result", "exception", "wait", "as_completed")
@@ -23,12 +26,12 @@ _CIRCLE = "each of them waits for another"
 
 
 class _Worker(NamedTuple):
-    """A thread of a pool: the frame of the pool's own loop, the task that it is at, and the futures that this
-    waits for.
+    """A thread of a pool: the queue that it takes tasks from, the task that it is at, and the futures that
+    this waits for.
     """
 
     number: int
-    loop: FrameType
+    queue: object
     item: Any
     awaited: tuple[Any, ...]
 
@@ -45,11 +48,11 @@ def told(futures: Iterable[Any], numbers: Mapping[int, int]) -> dict[str, Any]:
         for future in left:
             if worker.item is not None and worker.item.future is future:
                 return _result(worker.item, worker.number, "run by")
-    for queue in {id(worker.loop.f_locals["work_queue"]): worker.loop for worker in workers}.values():
-        items = _items(queue.f_locals["work_queue"])
+    for queue in {id(worker.queue): worker.queue for worker in workers}.values():
+        items = _items(queue)
         waiting = next((item for item in items for future in left if item.future is future), None)
         if waiting is not None:
-            its = [one for one in workers if one.loop.f_locals["work_queue"] is queue.f_locals["work_queue"]]
+            its = [one for one in workers if one.queue is queue]
             return _not_begun(waiting, its, [item.future for item in items])
     return {"kind": "future", "what": "the result of a task in another thread or process"}
 
@@ -75,16 +78,15 @@ def _result(item: Any, owner: int, link: str, more: str = "") -> dict[str, Any]:
 
 def _workers(numbers: Mapping[int, int]) -> Iterator[_Worker]:
     for ident, frame in sys._current_frames().items():
-        item, awaited, one = None, (), frame if ident in numbers else None
-        while one is not None:
+        item, awaited = None, ()
+        for one in spots.outwards(frame if ident in numbers else None):
             module, name = one.f_globals.get("__name__"), one.f_code.co_name
             if module == "concurrent.futures._base" and name in _WAITS and item is None:
                 awaited = awaited_by(one)
             if module == _POOL and name == "run":
                 item = one.f_locals.get("self")
             if module == _POOL and name == "_worker":
-                yield _Worker(numbers[ident], one, item, awaited)
-            one = one.f_back
+                yield _Worker(numbers[ident], one.f_locals["work_queue"], item, awaited)
 
 
 def awaited_by(frame: FrameType) -> tuple[Any, ...]:
@@ -137,7 +139,6 @@ def _place(task: Any) -> str:
         frame = getattr(one, f"{kind}_frame", None)
         is_own = frame is not None and not str(frame.f_globals.get("__name__")).startswith("asyncio")
         if frame is not None and (is_own or not found):
-            file = "/".join(frame.f_code.co_filename.split("/")[-2:])
-            found = f"{frame.f_code.co_name} ({file}:{frame.f_lineno})"
+            found = short(f"{frame.f_code.co_name} ({frame.f_code.co_filename}:{frame.f_lineno})")
         one = getattr(one, {"gi": "gi_yieldfrom"}.get(kind, f"{kind}_await"), None) if kind else None
     return found or "an object that is no coroutine"

@@ -30,6 +30,13 @@ _NOWHERE = Place(0, -1, 0, -1)
 Spot = ast.With | ast.Call
 
 
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """A stack, innermost first."""
+    while frame:
+        yield frame
+        frame = frame.f_back
+
+
 def at(frame: FrameType, *methods: str) -> list[ast.expr]:
     """What a frame is about to enter by a `with`, or has called one of these methods of."""
     found: list[ast.expr] = []

@@ -11,10 +11,11 @@ import functools
 import gc
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 from harness import spots
+from harness.frames import short
 
 _STACKS = (contextlib.ExitStack, contextlib.AsyncExitStack)
 _KINDS = {
@@ -38,8 +39,8 @@ class Unseen:
         """
         for what, frame in self._suspended:
             if any(inner(spots.value(taken.lock, frame)) is lock for taken in spots.above(frame)):
-                file = "/".join(frame.f_code.co_filename.split("/")[-2:])
-                return f"{frame.f_code.co_name} ({file}:{frame.f_lineno}), a {what} that is suspended"
+                place = short(f"{frame.f_code.co_name} ({frame.f_code.co_filename}:{frame.f_lineno})")
+                return f"{place}, a {what} that is suspended"
         return ""
 
     @functools.cached_property
@@ -47,7 +48,7 @@ class Unseen:
         return [
             (ident, getattr(callback, "__self__", None))
             for ident, frame in sys._current_frames().items()
-            for one in _stack(frame)
+            for one in spots.outwards(frame)
             for value in one.f_locals.values()
             if type(value) in _STACKS
             for _, callback in vars(value)["_exit_callbacks"]
@@ -62,9 +63,3 @@ class Unseen:
             if frame is not None and not getattr(one, f"{prefix}_running"):
                 found.append((what, frame))
         return found
-
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame:
-        yield frame
-        frame = frame.f_back

@@ -14,7 +14,7 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class Wait:
     """A thread and what it waits for.
 
     number   the operating system's, as in Span.thread
-    kind     lock, queue, import, join, event, future, child, or "" where Python does not say
+    kind     lock, queue, import, join, event, future, child, deadlock, or "" where Python does not say
     what     in words, behind "waits for"
     owner    number of the thread that it waits for, 0 where that is not known
     link     what ties it to that one: held by, run by, among them; "" where it waits for its end
@@ -90,7 +90,7 @@ def look() -> list[dict[str, Any]]:
 
 
 def _words(frame: FrameType) -> tuple[str, ...]:
-    some = itertools.islice(_stack(frame), _MOST_FRAMES)
+    some = itertools.islice(spots.outwards(frame), _MOST_FRAMES)
     return tuple(f"{_function(one)} ({one.f_code.co_filename}:{one.f_lineno})" for one in some)
 
 
@@ -114,25 +114,18 @@ def _told(frame: FrameType, owners: Owners, numbers: Mapping[int, int]) -> dict[
         return {}
 
 
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    """From the innermost outwards."""
-    while frame:
-        yield frame
-        frame = frame.f_back
-
-
 def _wait(frame: FrameType, owners: Owners, numbers: Mapping[int, int]) -> dict[str, Any] | None:
     """What the library's own functions on top of a stack wait for, the outermost of them first: a queue
     waits by a condition, which waits by a lock.
     """
     found = None
-    for one in itertools.islice(_stack(frame), _DEPTH):
+    for one in itertools.islice(spots.outwards(frame), _DEPTH):
         told = blocking.KNOWN.get((str(one.f_globals.get("__name__")), one.f_code.co_name))
         told_here = told(one, numbers) if told else None
         if told_here is None and not blocking.is_waiting_code(one):
             break
         found = told_here or found
-    outer = next((one for one in _stack(frame) if not blocking.is_waiting_code(one)), frame)
+    outer = next((one for one in spots.outwards(frame) if not blocking.is_waiting_code(one)), frame)
     return found or _by_source(outer, owners)
 
 
@@ -193,7 +186,7 @@ def _is_taken(lock: Any) -> bool:
 def _held(frame: FrameType) -> list[tuple[int, bool]]:
     """The ids of the locks that a thread holds, by the lines that it is at, and whether that is sure."""
     try:
-        stack = list(_stack(frame))
+        stack = list(spots.outwards(frame))
         let_go = [id(_inner(one.f_locals["self"])) for one in stack if one.f_code is _LETS_GO]
         taken = [(one, *taken) for one in stack for taken in spots.above(one)]
         locks = [(_inner(spots.value(lock, one)), is_sure) for one, lock, is_sure in taken]

@@ -17,7 +17,8 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 IN_THE_CHILD = {
     "harness", "harness.child", "harness.builder", "harness.branches", "harness.events", "harness.spots",
     "harness.waits", "harness.witness", "harness.point", "harness.recorder", "harness.result",
-    "harness.tree", "harness.within", "harness.blocking", "harness.unseen", "harness.futures",
+    "harness.tree", "harness.within", "harness.blocking", "harness.frames", "harness.unseen",
+    "harness.futures",
     "harness.executors", "harness.executors.job",
     "engines", "engines.contract", "engines.faults", "engines.misdeeds", "engines.simulated",
 } | {f"harness.executors.{path.stem}" for path in (ROOT / "harness/executors").glob("[a-z]*.py")}  # fmt: skip

@@ -559,7 +559,7 @@ def test_what_library_code_does_meanwhile_never_raises(
     often(0.0001)  # who looks has the GIL in its turn, and there are six others
     while len(seen) <= 40 and time.monotonic() < until:
         for ident, frame in sys._current_frames().items():
-            for one in waits._stack(frame if ident != threading.get_ident() else None):
+            for one in spots.outwards(frame if ident != threading.get_ident() else None):
                 waits._wait(
                     one, waits.Owners({}, Unseen()), {}
                 )  # without what look() does where something raises
